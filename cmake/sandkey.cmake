@@ -1,0 +1,87 @@
+# The few functions every folder's CMakeLists.txt is written in.
+
+# Warnings we hold our own code to; never inherited by those who link us.
+add_library(sandkey_warnings INTERFACE)
+target_compile_options(sandkey_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wimplicit-fallthrough)
+
+function(sandkey_use_ccache)
+  find_program(CCACHE_PROGRAM ccache)
+  if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE_PROGRAM} PARENT_SCOPE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM} PARENT_SCOPE)
+  endif()
+endfunction()
+
+# Sanitizers must cover every object, so they are the one global flag.
+macro(sandkey_apply_sanitizers)
+  if(SANDKEY_SANITIZE)
+    add_compile_options(-fsanitize=${SANDKEY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    add_link_options(-fsanitize=${SANDKEY_SANITIZE})
+  endif()
+endmacro()
+
+function(sandkey_own_code target)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:sandkey_warnings>)
+  if(SANDKEY_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()
+
+# sandkey_library(NAME [EXPORTED] HEADERS a.h... SOURCES a.cpp... [DEPS public...] [PRIVATE_DEPS ...])
+# A folder's library: target sandkey_NAME, alias sandkey::NAME. EXPORTED ones are installed with their headers.
+function(sandkey_library name)
+  cmake_parse_arguments(arg "EXPORTED" "" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})
+  set(target sandkey_${name})
+  add_library(${target} STATIC ${arg_SOURCES})
+  add_library(sandkey::${name} ALIAS ${target})
+  sandkey_own_code(${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON
+                        VERIFY_INTERFACE_HEADER_SETS ON)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${arg_HEADERS})
+  target_link_libraries(${target} PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+  if(arg_EXPORTED)
+    install(TARGETS ${target} EXPORT sandkeyTargets
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+            FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  endif()
+endfunction()
+
+# sandkey_test(NAME SOURCES ... DEPS ... [LABELS ...]): one GoogleTest program, run by ctest as NAME.
+function(sandkey_test name)
+  if(NOT SANDKEY_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  sandkey_own_code(${name})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock GTest::gtest_main)
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 120)
+endfunction()
+
+# sandkey_fuzzer(NAME SOURCE DEPS ...): a libFuzzer target where SANDKEY_FUZZ is on; everywhere else the same
+# source is linked with a plain main that replays the committed corpus under ctest, so no compiler goes without.
+function(sandkey_fuzzer name source)
+  cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+  set(corpus ${PROJECT_SOURCE_DIR}/fuzz/corpus/${name})
+  add_executable(${name} ${source})
+  sandkey_own_code(${name})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS})
+  if(SANDKEY_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/scripts/fuzz-briefly $<TARGET_FILE:${name}> ${corpus})
+    set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
+  else()
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/fuzz/replay_main.cpp)
+    add_test(NAME ${name} COMMAND ${name} ${corpus})
+    set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+  endif()
+endfunction()
