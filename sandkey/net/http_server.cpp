@@ -1,0 +1,557 @@
+#include "sandkey/net/http_server.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <unordered_map>
+#include <vector>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/basic_stream.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/string.hpp>
+#include <boost/json/value.hpp>
+
+#include "sandkey/base/error.h"
+#include "sandkey/base/unique_fd.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace sandkey::net {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using Protocol = asio::generic::stream_protocol;
+using Stream = beast::basic_stream<Protocol, asio::any_io_executor>;
+using Acceptor = asio::basic_socket_acceptor<Protocol>;
+using Parser = http::request_parser<http::buffer_body>;
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
+// A body nobody read is drained up to this much to keep the connection; beyond it, closing is cheaper.
+constexpr std::size_t kMaxDrain = 256 * 1024;
+constexpr std::chrono::milliseconds kAcceptPause{20};  // when descriptors ran out
+constexpr std::chrono::milliseconds kMaxSweepPause{10'000};
+
+std::string_view view(beast::string_view text) { return {text.data(), text.size()}; }
+
+std::string error_body(std::string_view detail) {
+  return "{\"detail\":" + boost::json::serialize(boost::json::value(boost::json::string(detail))) + "}";
+}
+
+}  // namespace
+
+class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
+ public:
+  Impl(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
+      : executor_(std::move(executor)), handler_(std::move(handler)), options_(options), sweep_timer_(executor_) {}
+
+  void listen(UniqueFd fd, int family, int protocol) {
+    if (acceptors_.empty()) asio::co_spawn(executor_, close_idle_connections(shared_from_this()), asio::detached);
+    auto acceptor = std::make_shared<Acceptor>(executor_);
+    acceptor->assign(Protocol(family, protocol), fd.release());
+    acceptors_.push_back(acceptor);
+    // Owned by acceptors_: stop() closes the socket, which ends the loop.
+    asio::co_spawn(executor_, accept_loop(shared_from_this(), acceptor), asio::detached);
+  }
+
+  void stop() {
+    stopped_ = true;
+    boost::system::error_code ignored;
+    for (const auto& acceptor : acceptors_) acceptor->close(ignored);
+    acceptors_.clear();
+    for (const auto& [stream, idle_since] : connections_) stream->socket().close(ignored);
+    sweep_timer_.cancel();
+  }
+
+  [[nodiscard]] std::size_t connections() const noexcept { return connections_.size(); }
+  [[nodiscard]] const HttpServerOptions& options() const noexcept { return options_; }
+  void remember_path(std::string path) { unix_paths_.push_back(std::move(path)); }
+  void remove_paths() {
+    for (const std::string& path : unix_paths_) ::unlink(path.c_str());
+    unix_paths_.clear();
+  }
+
+ private:
+  static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self, std::shared_ptr<Acceptor> acceptor) {
+    while (!self->stopped_) {
+      auto [error, socket] = co_await acceptor->async_accept(kAsTuple);
+      if (error == asio::error::operation_aborted || !acceptor->is_open()) co_return;
+      if (error || self->connections_.size() >= self->options_.max_connections) {
+        // Out of descriptors, or full: let others finish instead of spinning.
+        asio::steady_timer pause(self->executor_, kAcceptPause);
+        (void)co_await pause.async_wait(kAsTuple);
+        continue;
+      }
+      const int on = 1;  // fails harmlessly on a Unix socket
+      ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      // Owned by connections_, from its first step to its last: stop() closes its socket, which ends it.
+      asio::co_spawn(self->executor_, serve(self, std::move(socket)), asio::detached);
+    }
+  }
+
+  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, Stream::socket_type socket);
+
+  // One timer for all idle connections instead of one each. Ended by stop().
+  static asio::awaitable<void> close_idle_connections(std::shared_ptr<Impl> self) {
+    while (!self->stopped_) {
+      self->sweep_timer_.expires_after(std::min<std::chrono::milliseconds>(self->options_.idle_timeout / 2, kMaxSweepPause));
+      (void)co_await self->sweep_timer_.async_wait(kAsTuple);
+      const auto limit = std::chrono::steady_clock::now() - self->options_.idle_timeout;
+      boost::system::error_code ignored;
+      for (const auto& [stream, idle_since] : self->connections_) {
+        if (idle_since < limit) stream->socket().close(ignored);
+      }
+    }
+  }
+
+  asio::any_io_executor executor_;
+  Handler handler_;
+  HttpServerOptions options_;
+  bool stopped_ = false;
+  std::vector<std::shared_ptr<Acceptor>> acceptors_;
+  std::unordered_map<Stream*, TimePoint> connections_;  // idle since; TimePoint::max() while at work
+  asio::steady_timer sweep_timer_;
+  std::vector<std::string> unix_paths_;
+};
+
+namespace {
+
+class Exchange final : public HttpExchange {
+ public:
+  Exchange(Stream& stream, beast::flat_buffer& buffer, Parser& parser, const HttpServerOptions& options)
+      : stream_(stream), buffer_(buffer), parser_(parser), options_(options) {
+    const std::string_view target = view(parser_.get().target());
+    const std::size_t mark = target.find('?');
+    auto decoded = percent_decode(target.substr(0, mark), false);
+    if (!decoded) throw HttpError(400, "The request target has a malformed percent escape.");
+    path_ = std::move(*decoded);
+    if (mark != std::string_view::npos) query_ = target.substr(mark + 1);
+    keep_alive_ = parser_.get().keep_alive();
+  }
+
+  std::string_view method() const override { return view(parser_.get().method_string()); }
+  const std::string& path() const override { return path_; }
+
+  std::optional<std::string> query(std::string_view name) const override {
+    std::string_view rest = query_;
+    while (!rest.empty()) {
+      const std::size_t end = rest.find('&');
+      const std::string_view pair = rest.substr(0, end);
+      const std::size_t equals = pair.find('=');
+      const auto key = percent_decode(pair.substr(0, equals), true);
+      if (key && *key == name) {
+        if (equals == std::string_view::npos) return std::string();
+        auto value = percent_decode(pair.substr(equals + 1), true);
+        if (!value) throw HttpError(400, "The query parameter '" + *key + "' has a malformed percent escape.");
+        return value;
+      }
+      if (end == std::string_view::npos) break;
+      rest.remove_prefix(end + 1);
+    }
+    return std::nullopt;
+  }
+
+  std::string_view header(std::string_view name) const override {
+    const auto found = parser_.get().find(beast::string_view(name.data(), name.size()));
+    return found == parser_.get().end() ? std::string_view() : view(found->value());
+  }
+
+  asio::awaitable<std::size_t> read_some(std::span<char> into) override {
+    if (parser_.is_done()) co_return 0;
+    if (!continued_) {
+      continued_ = true;
+      if (beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
+        constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+        stream_.expires_after(options_.transfer_timeout);
+        (void)co_await asio::async_write(stream_, asio::buffer(kContinue), kAsTuple);
+      }
+    }
+    auto& body = parser_.get().body();
+    body.data = into.data();
+    body.size = into.size();
+    body.more = true;
+    while (true) {
+      stream_.expires_after(options_.transfer_timeout);
+      auto [error, n] = co_await http::async_read_some(stream_, buffer_, parser_, kAsTuple);
+      const std::size_t got = into.size() - body.size;
+      if (error == http::error::need_buffer) error = {};
+      if (error) {
+        keep_alive_ = false;
+        if (error == http::error::body_limit) throw HttpError(413, "The request body is too large.");
+        if (error == beast::error::timeout) throw HttpError(408, "The request body did not arrive in time.");
+        throw HttpError(400, "The request body broke off: " + error.message() + ".");
+      }
+      if (got > 0 || parser_.is_done()) co_return got;
+    }
+  }
+
+  asio::awaitable<std::string> read_body(std::size_t limit) override {
+    const auto length = parser_.content_length();
+    if (length && *length > limit) {
+      throw HttpError(413, "The request body of " + std::to_string(*length) + " bytes is over the limit of " +
+                               std::to_string(limit) + ".");
+    }
+    std::string body;
+    if (length) body.reserve(static_cast<std::size_t>(*length));
+    std::array<char, 16 * 1024> piece;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+    while (const std::size_t n = co_await read_some(piece)) {
+      if (body.size() + n > limit) {
+        throw HttpError(413, "The request body is over the limit of " + std::to_string(limit) + " bytes.");
+      }
+      body.append(piece.data(), n);
+    }
+    co_return body;
+  }
+
+  asio::awaitable<void> reply(int status, std::string body, std::string_view content_type,
+                              std::span<const Header> headers) override {
+    // Whether the connection can go on must be known before the head is written.
+    co_await drain();
+    const std::string head = make_head(status, content_type, body.size(), headers);
+    replied_ = true;
+    stream_.expires_after(options_.transfer_timeout);
+    const bool bare = is_head() || status == 204 || status == 304;
+    const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), bare ? asio::const_buffer() : asio::buffer(body)};
+    const auto [error, n] = co_await asio::async_write(stream_, buffers, kAsTuple);
+    if (error) keep_alive_ = false;
+  }
+
+  asio::awaitable<bool> start(int status, std::string_view content_type, std::optional<std::uint64_t> length,
+                              std::span<const Header> headers) override {
+    co_await drain();
+    const std::string head = make_head(status, content_type, length, headers);
+    replied_ = true;
+    chunked_ = !length && parser_.get().version() >= 11;
+    if (!length && !chunked_) keep_alive_ = false;  // HTTP/1.0: the end of the connection ends the body
+    co_return co_await send(asio::buffer(head));
+  }
+
+  asio::awaitable<bool> write(std::span<const char> data) override {
+    if (data.empty() || is_head()) co_return !broken_;
+    if (!chunked_) co_return co_await send(asio::buffer(data.data(), data.size()));
+    std::array<char, 20> size;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+    char* end = std::to_chars(size.data(), size.data() + 16, data.size(), 16).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    const std::array<asio::const_buffer, 3> buffers{
+        asio::buffer(size.data(), static_cast<std::size_t>(end - size.data())), asio::buffer(data.data(), data.size()),
+        asio::buffer("\r\n", 2)};
+    co_return co_await send(buffers);
+  }
+
+  asio::awaitable<bool> finish() override {
+    if (chunked_ && !is_head()) co_return co_await send(asio::buffer("0\r\n\r\n", 5));
+    co_return !broken_;
+  }
+
+  void abort() override {
+    broken_ = true;
+    keep_alive_ = false;
+    boost::system::error_code ignored;
+    stream_.socket().close(ignored);
+  }
+
+  bool replied() const override { return replied_; }
+  [[nodiscard]] bool keep_alive() const { return keep_alive_ && !broken_; }
+  void close_after_reply() { keep_alive_ = false; }
+
+ private:
+  [[nodiscard]] bool is_head() const { return parser_.get().method() == http::verb::head; }
+
+  template <class Buffers>
+  asio::awaitable<bool> send(const Buffers& buffers) {
+    if (broken_) co_return false;
+    stream_.expires_after(options_.transfer_timeout);
+    const auto [error, n] = co_await asio::async_write(stream_, buffers, kAsTuple);
+    if (error) {
+      broken_ = true;
+      keep_alive_ = false;
+    }
+    co_return !error;
+  }
+
+  // Takes the rest of a body that the handler left, so that the next request starts where it should.
+  asio::awaitable<void> drain() {
+    if (parser_.is_done() || !keep_alive_) co_return;
+    if (!continued_ && beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
+      keep_alive_ = false;  // the client still waits for leave to send it
+      co_return;
+    }
+    std::array<char, 16 * 1024> scrap;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+    std::size_t total = 0;
+    try {
+      while (const std::size_t n = co_await read_some(scrap)) {
+        total += n;
+        if (total > kMaxDrain) {
+          keep_alive_ = false;
+          break;
+        }
+      }
+    } catch (const HttpError&) {
+      keep_alive_ = false;  // the reply may still reach a peer that only stopped sending
+    }
+  }
+
+  std::string make_head(int status, std::string_view content_type, std::optional<std::uint64_t> length,
+                        std::span<const Header> headers) const {
+    std::string head = "HTTP/1.1 ";
+    head.append(std::to_string(status)).append(" ").append(reason_phrase(status)).append("\r\n");
+    if (!content_type.empty()) head.append("Content-Type: ").append(content_type).append("\r\n");
+    if (length) {
+      if (status != 204) head.append("Content-Length: ").append(std::to_string(*length)).append("\r\n");
+    } else if (parser_.get().version() >= 11) {
+      head.append("Transfer-Encoding: chunked\r\n");
+    }
+    for (const auto& [name, value] : headers) head.append(name).append(": ").append(value).append("\r\n");
+    if (!keep_alive_) {
+      head.append("Connection: close\r\n");
+    } else if (parser_.get().version() < 11) {
+      head.append("Connection: keep-alive\r\n");
+    }
+    return head.append("\r\n");
+  }
+
+  Stream& stream_;
+  beast::flat_buffer& buffer_;
+  Parser& parser_;
+  const HttpServerOptions& options_;
+  std::string path_;
+  std::string_view query_;
+  bool keep_alive_ = true;
+  bool continued_ = false;
+  bool replied_ = false;
+  bool chunked_ = false;
+  bool broken_ = false;
+};
+
+asio::awaitable<void> refuse(Stream& stream, int status, std::string_view detail) {
+  const std::string body = error_body(detail);
+  const std::string head = "HTTP/1.1 " + std::to_string(status) + " " + std::string(reason_phrase(status)) +
+                           "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+                           "\r\nConnection: close\r\n\r\n";
+  const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), asio::buffer(body)};
+  stream.expires_after(std::chrono::seconds(5));
+  (void)co_await asio::async_write(stream, buffers, kAsTuple);
+}
+
+// Ends a connection whose peer may still be sending: a plain close would reset it and lose our reply.
+asio::awaitable<void> linger(Stream& stream) {
+  boost::system::error_code ignored;
+  stream.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+  std::array<char, 16 * 1024> scrap;  // NOLINT(cppcoreguidelines-pro-type-member-init): never read
+  stream.expires_after(std::chrono::seconds(2));
+  for (std::size_t total = 0; total < 64 * kMaxDrain;) {
+    const auto [error, n] = co_await stream.async_read_some(asio::buffer(scrap), kAsTuple);
+    if (error) break;
+    total += n;
+  }
+}
+
+}  // namespace
+
+asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream::socket_type socket) {
+  Stream stream(std::move(socket));
+  struct Registration {
+    std::unordered_map<Stream*, TimePoint>& connections;
+    Stream* stream;
+    ~Registration() { connections.erase(stream); }
+  };
+  TimePoint& idle_since = self->connections_.emplace(&stream, TimePoint::max()).first->second;
+  const Registration registration{self->connections_, &stream};
+  const HttpServerOptions& options = self->options_;
+
+  beast::flat_buffer buffer(std::max(options.max_header_bytes, std::size_t{64 * 1024}));
+  while (!self->stopped_) {
+    if (buffer.size() == 0) {
+      buffer.shrink_to_fit();  // an idle connection holds no memory
+      idle_since = std::chrono::steady_clock::now();
+      const auto [error] = co_await stream.socket().async_wait(Stream::socket_type::wait_read, kAsTuple);
+      idle_since = TimePoint::max();
+      if (error) co_return;
+    }
+    Parser parser;
+    parser.header_limit(static_cast<std::uint32_t>(options.max_header_bytes));
+    parser.body_limit(boost::none);  // handlers bound what they read
+    stream.expires_after(options.header_timeout);
+    const auto [error, n] = co_await http::async_read_header(stream, buffer, parser, kAsTuple);
+    if (error) {
+      if (error == http::error::header_limit) {
+        co_await refuse(stream, 431, "The request head is too large.");
+        co_await linger(stream);
+      } else if (error == beast::error::timeout) {
+        co_await refuse(stream, 408, "The request head did not arrive in time.");
+      } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
+                 error != http::error::end_of_stream && error != http::error::partial_message) {
+        co_await refuse(stream, 400, "This is not an HTTP request: " + error.message() + ".");
+        co_await linger(stream);
+      }
+      co_return;
+    }
+
+    std::optional<HttpError> failure;
+    std::optional<Exchange> exchange;
+    try {
+      exchange.emplace(stream, buffer, parser, options);
+      co_await self->handler_(*exchange);
+      if (!exchange->replied()) failure.emplace(500, "The handler gave no reply.");
+    } catch (const HttpError& caught) {
+      failure = caught;
+    } catch (const std::exception&) {
+      failure.emplace(500, "An unexpected error occurred. Please try again later.");
+    }
+    if (!exchange) {
+      co_await refuse(stream, failure->status(), failure->what());
+      co_return;
+    }
+    if (failure) {
+      if (exchange->replied()) {
+        exchange->abort();  // in mid-reply the only honest signal is a broken one
+      } else {
+        co_await exchange->reply(failure->status(), error_body(failure->what()), "application/json", {});
+      }
+    }
+    if (!exchange->keep_alive()) {
+      if (!parser.is_done()) co_await linger(stream);
+      boost::system::error_code ignored;
+      stream.socket().shutdown(asio::socket_base::shutdown_both, ignored);
+      co_return;
+    }
+  }
+}
+
+HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(handler), options)) {}
+
+HttpServer::~HttpServer() { stop(); }
+
+void HttpServer::stop() {
+  impl_->stop();
+  impl_->remove_paths();
+}
+
+std::size_t HttpServer::connections() const noexcept { return impl_->connections(); }
+
+void HttpServer::listen_unix(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    throw Error(ErrorCode::invalid_argument, "listening on unix:" + path + ": the path must have 1 to " +
+                                                 std::to_string(sizeof address.sun_path - 1) + " bytes");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) throw system_error("listening on unix:" + path, errno);
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISSOCK(info.st_mode)) {
+      throw Error(ErrorCode::conflict, "listening on unix:" + path + ": something that is not a socket is there");
+    }
+    const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      throw Error(ErrorCode::conflict, "listening on unix:" + path + ": another process listens there");
+    }
+    ::unlink(path.c_str());
+  }
+  // The mode is that of the moment of bind; there is no window in which others could connect.
+  const mode_t before = ::umask(0177);
+  const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bind_error = errno;
+  ::umask(before);
+  if (bound != 0) throw system_error("listening on unix:" + path, bind_error);
+  if (::listen(fd.get(), SOMAXCONN) != 0) throw system_error("listening on unix:" + path, errno);
+  impl_->remember_path(path);
+  impl_->listen(std::move(fd), AF_UNIX, 0);
+}
+
+std::uint16_t HttpServer::listen_tcp(const std::string& host, std::uint16_t port) {
+  const std::string where = "listening on " + host + ":" + std::to_string(port);
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  const std::string numeric = host == "localhost" ? "127.0.0.1" : host;
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  if (::inet_pton(AF_INET, numeric.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    size = sizeof *v4;
+  } else if (::inet_pton(AF_INET6, numeric.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    size = sizeof *v6;
+  } else {
+    throw Error(ErrorCode::invalid_argument, where + ": the host must be a numeric address or 'localhost'");
+  }
+  UniqueFd fd(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) throw system_error(where, errno);
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), size) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) {
+    throw system_error(where, errno);
+  }
+  size = sizeof storage;
+  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &size);
+  const std::uint16_t bound = ntohs(storage.ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
+  impl_->listen(std::move(fd), storage.ss_family, IPPROTO_TCP);
+  return bound;
+}
+
+void HttpServer::listen_descriptor(int fd) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    throw system_error("listening on descriptor " + std::to_string(fd), errno);
+  }
+  impl_->listen(UniqueFd(fd), storage.ss_family, storage.ss_family == AF_UNIX ? 0 : IPPROTO_TCP);
+}
+
+std::string_view reason_phrase(int status) noexcept {
+  const auto phrase = http::obsolete_reason(static_cast<http::status>(status));
+  return phrase.empty() ? std::string_view("Status") : view(phrase);
+}
+
+std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+' && plus_is_space) {
+      out.push_back(' ');
+    } else if (text[i] != '%') {
+      out.push_back(text[i]);
+    } else {
+      unsigned value = 0;
+      if (text.size() - i < 3) return std::nullopt;
+      const auto [end, error] = std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16);
+      if (error != std::errc() || end != text.data() + i + 3) return std::nullopt;
+      out.push_back(static_cast<char>(static_cast<unsigned char>(value)));
+      i += 2;
+    }
+  }
+  return out;
+}
+
+}  // namespace sandkey::net

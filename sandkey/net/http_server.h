@@ -1,0 +1,110 @@
+// An HTTP/1.1 server on Unix and TCP sockets: one coroutine per connection, bounded in every direction.
+//
+// It knows nothing of routes. Beast stays behind this header; only http_server.cpp includes it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+namespace sandkey::net {
+
+struct HttpServerOptions {
+  std::size_t max_header_bytes = 16 * 1024;
+  std::size_t max_connections = 15'000;
+  std::chrono::seconds header_timeout{30};     // for a whole request head, from its first byte on
+  std::chrono::seconds idle_timeout{300};      // between requests
+  std::chrono::seconds transfer_timeout{120};  // for each piece of a body to move, either way
+};
+
+// What a handler throws to answer with a status and a JSON body {"detail": message}.
+class HttpError : public std::runtime_error {
+ public:
+  HttpError(int status, const std::string& detail) : std::runtime_error(detail), status_(status) {}
+  [[nodiscard]] int status() const noexcept { return status_; }
+
+ private:
+  int status_;
+};
+
+// One request and its reply. Handed to the handler by reference and valid until that returns. Not thread-safe.
+class HttpExchange {
+ public:
+  virtual ~HttpExchange() = default;
+
+  [[nodiscard]] virtual std::string_view method() const = 0;
+  [[nodiscard]] virtual const std::string& path() const = 0;  // percent-decoded
+  // The first value of a query parameter, percent-decoded.
+  [[nodiscard]] virtual std::optional<std::string> query(std::string_view name) const = 0;
+  // Header names compare without case. Empty if absent.
+  [[nodiscard]] virtual std::string_view header(std::string_view name) const = 0;
+
+  // Body bytes as they come; 0 at its end. Throws HttpError when the peer breaks off or is too slow.
+  [[nodiscard]] virtual boost::asio::awaitable<std::size_t> read_some(std::span<char> buffer) = 0;
+  // The whole body; HttpError(413) if it is longer than `limit`.
+  [[nodiscard]] virtual boost::asio::awaitable<std::string> read_body(std::size_t limit) = 0;
+
+  using Header = std::pair<std::string_view, std::string_view>;
+  // The whole reply at once.
+  [[nodiscard]] virtual boost::asio::awaitable<void> reply(int status, std::string body,
+                                                           std::string_view content_type = "application/json",
+                                                           std::span<const Header> headers = {}) = 0;
+  // A reply in pieces: start, any number of writes, finish. Without a length it is chunked.
+  // A write returns when the peer's socket took it, so a slow reader slows the writer. False: the peer is gone.
+  [[nodiscard]] virtual boost::asio::awaitable<bool> start(int status, std::string_view content_type,
+                                                           std::optional<std::uint64_t> length = std::nullopt,
+                                                           std::span<const Header> headers = {}) = 0;
+  [[nodiscard]] virtual boost::asio::awaitable<bool> write(std::span<const char> data) = 0;
+  [[nodiscard]] virtual boost::asio::awaitable<bool> finish() = 0;
+  // Breaks the connection off, so that the peer sees an incomplete reply instead of a short one.
+  virtual void abort() = 0;
+  // True as soon as anything of the reply was sent.
+  [[nodiscard]] virtual bool replied() const = 0;
+};
+
+class HttpServer {
+ public:
+  using Handler = std::function<boost::asio::awaitable<void>(HttpExchange&)>;
+
+  // Connections run on `executor`, which must be a single thread's (or a strand). The handler answers each
+  // request; what it throws becomes a 500 (HttpError: its status).
+  HttpServer(boost::asio::any_io_executor executor, Handler handler, HttpServerOptions options = {});
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  // A socket file only its owner may use (0600). A stale one of ours is replaced; anything else there is an error.
+  void listen_unix(const std::string& path);
+  // `host` is a numeric IPv4 or IPv6 address or "localhost"; port 0 lets the system choose. Returns the port.
+  std::uint16_t listen_tcp(const std::string& host, std::uint16_t port);
+  // Takes over a socket that already listens.
+  void listen_descriptor(int fd);
+
+  // Closes listeners and connections. Handlers that are running see their next operation fail.
+  void stop();
+
+  [[nodiscard]] std::size_t connections() const noexcept;
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+// The standard phrase of a status, "Status" if it has none.
+[[nodiscard]] std::string_view reason_phrase(int status) noexcept;
+
+// Percent-decodes; `plus_is_space` for query strings. Nothing if an escape is malformed.
+[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+
+}  // namespace sandkey::net
