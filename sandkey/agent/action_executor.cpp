@@ -1,20 +1,20 @@
 #include "sandkey/agent/action_executor.h"
 
-#include <algorithm>
-#include <utility>
-#include <variant>
-
-#include "sandkey/agent/async_event.h"
 #include "sandkey/agent/files/binary_detection.h"
 #include "sandkey/agent/files/file_actions.h"
 #include "sandkey/agent/files/file_editor.h"
 #include "sandkey/agent/python/python_worker.h"
 #include "sandkey/agent/shell/shell_session.h"
 #include "sandkey/base/error.h"
+#include "sandkey/base/turnstile.h"
 #include "sandkey/net/http_server.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
 
 namespace sandkey::agent {
 namespace {
@@ -30,41 +30,9 @@ std::string strip_right(std::string text) {
   return text;
 }
 
-Observation error(std::string text) { return Observation(std::move(text), ErrorObservation{}); }
-
-// Waits for its turn: the first to ask is the first to go.
-class Turnstile {
- public:
-  explicit Turnstile(asio::any_io_executor executor) : moved_(std::move(executor)) {}
-
-  class Pass {
-   public:
-    explicit Pass(Turnstile& turnstile) : turnstile_(&turnstile) {}
-    Pass(Pass&& other) noexcept : turnstile_(std::exchange(other.turnstile_, nullptr)) {}
-    Pass& operator=(Pass&&) = delete;
-    Pass(const Pass&) = delete;
-    Pass& operator=(const Pass&) = delete;
-    ~Pass() {
-      if (turnstile_ == nullptr) return;
-      ++turnstile_->serving_;
-      turnstile_->moved_.notify_all();
-    }
-
-   private:
-    Turnstile* turnstile_;
-  };
-
-  asio::awaitable<Pass> enter() {
-    const std::uint64_t ticket = next_++;
-    while (serving_ != ticket) (void)co_await moved_.wait();
-    co_return Pass(*this);
-  }
-
- private:
-  std::uint64_t next_ = 0;
-  std::uint64_t serving_ = 0;
-  AsyncEvent moved_;
-};
+Observation error(std::string text) {
+  return Observation(std::move(text), ErrorObservation{});
+}
 
 }  // namespace
 
@@ -77,7 +45,8 @@ class ActionExecutor::Impl {
         turnstile_(executor),
         editor_(options_.working_dir),
         shell_(executor, reaper, shell_options(options_.working_dir)),
-        python_(executor, reaper, PythonOptions{.environment = options_.environment, .working_dir = options_.working_dir}) {}
+        python_(executor, reaper,
+                PythonOptions{.environment = options_.environment, .working_dir = options_.working_dir}) {}
 
   asio::awaitable<Observation> execute(Action action) {
     last_action_ = std::chrono::steady_clock::now();
@@ -96,8 +65,9 @@ class ActionExecutor::Impl {
     } else if (action.as<BrowseURLAction>() != nullptr || action.as<BrowseInteractiveAction>() != nullptr) {
       result = error("Browser functionality is not supported or disabled.");
     } else {
-      throw HttpError(400, "The action '" + std::string(action.type_name()) +
-                               "' is not executed in the sandbox. It takes run, run_ipython, read, write and edit.");
+      throw HttpError(
+          400, "The action '" + std::string(action.type_name()) +
+                   "' is not executed in the sandbox. It takes run, run_ipython, read, write and edit.");
     }
     last_action_ = std::chrono::steady_clock::now();
     co_return result;
@@ -157,9 +127,11 @@ class ActionExecutor::Impl {
     if (read.impl_source == FileReadSource::oh_aci) {
       std::optional<std::vector<long long>> range;
       if (read.view_range) range.emplace(read.view_range->begin(), read.view_range->end());
-      const files::EditResult result = editor_.run({.command = "view", .path = read.path, .view_range = std::move(range)});
+      const files::EditResult result =
+          editor_.run({.command = "view", .path = read.path, .view_range = std::move(range)});
       refuse_system_error(result.status, result.text);
-      return Observation(result.content(), FileReadObservation{.path = read.path, .impl_source = FileReadSource::oh_aci});
+      return Observation(result.content(),
+                         FileReadObservation{.path = read.path, .impl_source = FileReadSource::oh_aci});
     }
     files::FileResult result = files::read_file(
         {.path = read.path, .working_dir = shell_.working_dir(), .start = read.start, .end = read.end});
@@ -215,10 +187,20 @@ class ActionExecutor::Impl {
 ActionExecutor::ActionExecutor(asio::any_io_executor executor, ChildReaper& reaper, ExecutorOptions options)
     : impl_(std::make_unique<Impl>(std::move(executor), reaper, std::move(options))) {}
 ActionExecutor::~ActionExecutor() = default;
-asio::awaitable<Observation> ActionExecutor::execute(Action action) { return impl_->execute(std::move(action)); }
-void ActionExecutor::warm_python() { impl_->warm_python(); }
-const ExecutorOptions& ActionExecutor::options() const noexcept { return impl_->options(); }
-std::chrono::steady_clock::time_point ActionExecutor::last_action() const noexcept { return impl_->last_action(); }
-void ActionExecutor::close() { impl_->close(); }
+asio::awaitable<Observation> ActionExecutor::execute(Action action) {
+  return impl_->execute(std::move(action));
+}
+void ActionExecutor::warm_python() {
+  impl_->warm_python();
+}
+const ExecutorOptions& ActionExecutor::options() const noexcept {
+  return impl_->options();
+}
+std::chrono::steady_clock::time_point ActionExecutor::last_action() const noexcept {
+  return impl_->last_action();
+}
+void ActionExecutor::close() {
+  impl_->close();
+}
 
 }  // namespace sandkey::agent

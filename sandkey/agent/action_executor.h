@@ -1,6 +1,13 @@
 // Executes actions one after another: the heart of the action execution server.
 #pragma once
 
+#include "sandkey/agent/identity.h"
+#include "sandkey/events/action.h"
+#include "sandkey/events/observation.h"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -8,13 +15,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/awaitable.hpp>
-
-#include "sandkey/agent/identity.h"
-#include "sandkey/events/action.h"
-#include "sandkey/events/observation.h"
 
 namespace sandkey::agent {
 
@@ -33,7 +33,8 @@ class ActionExecutor {
   ActionExecutor(boost::asio::any_io_executor executor, ChildReaper& reaper, ExecutorOptions options);
   ~ActionExecutor();
 
-  // Throws HttpError(400) for an action that is not executed in a sandbox, HttpError(500) where the system said no.
+  // Throws HttpError(400) for an action that is not executed in a sandbox, HttpError(500) where the system
+  // said no.
   [[nodiscard]] boost::asio::awaitable<Observation> execute(Action action);
 
   // Starts the Python worker in the background, so that the first cell finds it ready.

@@ -1,21 +1,27 @@
 #include "sandkey/agent/agent.h"
 
-#include <chrono>
-#include <optional>
-#include <string_view>
-#include <utility>
-
 #include "sandkey/agent/files/file_actions.h"
+#include "sandkey/agent/mcp/mcp_proxy.h"
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/reply_cache.h"
 #include "sandkey/agent/server_info.h"
 #include "sandkey/agent/streams/stream_routes.h"
 #include "sandkey/agent/transfers.h"
 #include "sandkey/agent/version.h"
+#include "sandkey/agent/viewer/file_viewer.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/base/unique_fd.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/net/http_server.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 namespace sandkey::agent {
 namespace {
@@ -27,6 +33,7 @@ using net::HttpExchange;
 // A write action carries a file's whole content.
 constexpr std::size_t kMaxAction = std::size_t{64} * 1024 * 1024;
 constexpr std::size_t kMaxSmallBody = std::size_t{64} * 1024;
+constexpr const char* kViewerUrlFile = "/tmp/oh-server-url";  // where OpenHands' tools look for it
 constexpr std::string_view kOwnPrefix = "/sandkey/v1/";
 
 json::value parse_request(const std::string& body) {
@@ -36,6 +43,13 @@ json::value parse_request(const std::string& body) {
     json::object detail;
     throw HttpError(422, std::string("Invalid request parameters: ") + error.what());
   }
+}
+
+McpOptions mcp_options(const ExecutorOptions& options) {
+  McpOptions made;
+  made.environment = options.environment;
+  made.working_dir = options.working_dir;
+  return made;
 }
 
 void require_method(const HttpExchange& exchange, std::string_view method) {
@@ -54,6 +68,7 @@ class Agent::Impl {
         reaper_(executor),
         actions_(executor, reaper_, options.executor),
         streams_(executor, reaper_, options.executor.environment, options.executor.working_dir),
+        mcp_(executor, reaper_, mcp_options(options.executor)),
         replies_(executor),
         server_(executor, [this](HttpExchange& exchange) { return handle(exchange); }) {
     if (options.warm_python) actions_.warm_python();
@@ -62,8 +77,24 @@ class Agent::Impl {
   net::HttpServer& server() noexcept { return server_; }
   [[nodiscard]] bool has_keys() const noexcept { return keys_.required(); }
 
+  // The companion that OpenHands' browser tool looks at files through: for this machine only, without a key,
+  // since a browser has none. Best effort: nothing else depends on it.
+  void start_file_viewer() {
+    try {
+      viewer_.emplace(executor_, [](HttpExchange& exchange) { return handle_file_viewer(exchange); });
+      const std::string url = "http://localhost:" + std::to_string(viewer_->listen_tcp("127.0.0.1", 0));
+      const UniqueFd file(
+          ::open(kViewerUrlFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+      if (file) (void)!::write(file.get(), url.data(), url.size());
+    } catch (const Error&) {
+      viewer_.reset();
+    }
+  }
+
   void stop() {
+    mcp_.close();
     server_.stop();
+    if (viewer_) viewer_->stop();
     streams_.close();
     actions_.close();
   }
@@ -99,6 +130,15 @@ class Agent::Impl {
     } else if (path == "/vscode/connection_token") {
       require_method(exchange, "GET");
       co_await exchange.reply(200, R"({"token":null})");
+    } else if (path == "/update_mcp_server") {
+      require_method(exchange, "POST");
+      co_await mcp_.handle_update(exchange);
+    } else if (path == "/mcp/sse" || path == "/sse") {
+      require_method(exchange, "GET");
+      co_await mcp_.handle_sse(exchange);
+    } else if (path == "/mcp/messages/" || path == "/mcp/messages" || path == "/messages/") {
+      require_method(exchange, "POST");
+      co_await mcp_.handle_message(exchange);
     } else if (path.starts_with(kOwnPrefix)) {
       co_await handle_own(exchange, std::string_view(path).substr(kOwnPrefix.size()));
     } else {
@@ -127,8 +167,9 @@ class Agent::Impl {
     } else if (path == "stat") {
       require_method(exchange, "GET");
       co_await get_stat(exchange);
-    } else if (!co_await streams_.handle(exchange, path)) {
-      throw HttpError(404, "There is no route " + exchange.path() + ".");
+    } else {
+      const bool known = co_await streams_.handle(exchange, path);
+      if (!known) throw HttpError(404, "There is no route " + exchange.path() + ".");
     }
   }
 
@@ -149,7 +190,8 @@ class Agent::Impl {
 
   asio::awaitable<void> execute_action(HttpExchange& exchange) {
     const std::string key(exchange.header("idempotency-key"));
-    if (key.size() > ReplyCache::kMaxKey) throw HttpError(400, "The idempotency key is over 200 characters long.");
+    if (key.size() > ReplyCache::kMaxKey)
+      throw HttpError(400, "The idempotency key is over 200 characters long.");
     const std::string body = co_await exchange.read_body(kMaxAction);
     if (key.empty()) {
       CachedReply reply = co_await run_action(body);
@@ -203,7 +245,8 @@ class Agent::Impl {
       }
     }
     json::array reply;
-    for (std::string& name : files::list_files(path, actions_.options().working_dir)) reply.emplace_back(std::move(name));
+    for (std::string& name : files::list_files(path, actions_.options().working_dir))
+      reply.emplace_back(std::move(name));
     co_await exchange.reply(200, write_json(reply));
   }
 
@@ -212,27 +255,38 @@ class Agent::Impl {
   ChildReaper reaper_;
   ActionExecutor actions_;
   StreamRoutes streams_;
+  McpProxy mcp_;
   ReplyCache replies_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   net::HttpServer server_;
+  std::optional<net::HttpServer> viewer_;
 };
 
 Agent::Agent(asio::any_io_executor executor, SessionKeys keys, AgentOptions options)
     : impl_(std::make_unique<Impl>(std::move(executor), std::move(keys), std::move(options))) {}
-Agent::~Agent() { stop(); }
+Agent::~Agent() {
+  stop();
+}
 
-void Agent::listen_unix(const std::string& path) { impl_->server().listen_unix(path); }
+void Agent::listen_unix(const std::string& path) {
+  impl_->server().listen_unix(path);
+}
 
 std::uint16_t Agent::listen_tcp(const std::string& host, std::uint16_t port) {
   if (!impl_->has_keys()) {
-    throw Error(ErrorCode::invalid_argument,
-                "listening on " + host + ":" + std::to_string(port) +
-                    ": a TCP port needs --session-key-file, or whoever reaches it could run anything here; without a "
-                    "key listen on unix:PATH");
+    throw Error(
+        ErrorCode::invalid_argument,
+        "listening on " + host + ":" + std::to_string(port) +
+            ": a TCP port needs --session-key-file, or whoever reaches it could run anything here; without a "
+            "key listen on unix:PATH");
   }
-  return impl_->server().listen_tcp(host, port);
+  const std::uint16_t bound = impl_->server().listen_tcp(host, port);
+  impl_->start_file_viewer();
+  return bound;
 }
 
-void Agent::stop() { impl_->stop(); }
+void Agent::stop() {
+  impl_->stop();
+}
 
 }  // namespace sandkey::agent

@@ -1,14 +1,14 @@
 // The action execution server: its routes, keys and sockets around one ActionExecutor.
 #pragma once
 
-#include <cstdint>
-#include <memory>
-#include <string>
+#include "sandkey/agent/action_executor.h"
+#include "sandkey/agent/session_keys.h"
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include "sandkey/agent/action_executor.h"
-#include "sandkey/agent/session_keys.h"
+#include <cstdint>
+#include <memory>
+#include <string>
 
 namespace sandkey::agent {
 
@@ -23,8 +23,8 @@ struct AgentOptions {
 // Speaks OpenHands' protocol (GET /alive, /server_info, /vscode/connection_token, /download_files; POST
 // /execute_action, /upload_file, /list_files, /update_mcp_server; /mcp/...) and Sandkey's under /sandkey/v1/.
 //
-// A request with `Idempotency-Key` to /execute_action runs its action once: repeats get the first one's reply, also
-// while it still runs. On one thread.
+// A request with `Idempotency-Key` to /execute_action runs its action once: repeats get the first one's
+// reply, also while it still runs. On one thread.
 class Agent {
  public:
   Agent(boost::asio::any_io_executor executor, SessionKeys keys, AgentOptions options);

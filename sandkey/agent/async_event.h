@@ -1,12 +1,12 @@
 // A condition that coroutines of the agent's one thread wait for.
 #pragma once
 
-#include <chrono>
-#include <vector>
-
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
+
+#include <chrono>
+#include <vector>
 
 namespace sandkey::agent {
 

@@ -1,14 +1,14 @@
 #include "sandkey/agent/identity.h"
 
-#include <algorithm>
-#include <array>
-#include <cstdio>
-#include <string_view>
-
 #include "sandkey/agent/process.h"
 
 #include <pwd.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string_view>
 
 extern char** environ;
 

@@ -16,7 +16,8 @@ struct Identity {
 // From /etc/passwd directly: a static binary cannot load the C library's name service modules.
 [[nodiscard]] Identity current_identity();
 
-// Our own environment without session keys, completed with HOME, USER, LOGNAME, SHELL, PATH and LANG where absent.
+// Our own environment without session keys, completed with HOME, USER, LOGNAME, SHELL, PATH and LANG where
+// absent.
 [[nodiscard]] std::vector<std::string> child_environment(const Identity& identity);
 
 }  // namespace sandkey::agent

@@ -1,4 +1,19 @@
 // sandkey-agent: the action execution server that runs inside a sandbox.
+#include "sandkey/agent/agent.h"
+#include "sandkey/agent/identity.h"
+#include "sandkey/agent/version.h"
+#include "sandkey/base/error.h"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -7,21 +22,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
-
-#include "sandkey/agent/agent.h"
-#include "sandkey/agent/identity.h"
-#include "sandkey/agent/version.h"
-#include "sandkey/base/error.h"
-
-#include <fcntl.h>
-#include <malloc.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace {
 
@@ -64,7 +64,8 @@ std::optional<Arguments> parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     std::string_view name = argv[i];
     std::optional<std::string> attached;
-    if (const std::size_t equals = name.find('='); name.starts_with("--") && equals != std::string_view::npos) {
+    if (const std::size_t equals = name.find('=');
+        name.starts_with("--") && equals != std::string_view::npos) {
       attached = name.substr(equals + 1);
       name = name.substr(0, equals);
     }
@@ -134,7 +135,8 @@ void listen(sandkey::agent::Agent& agent, const std::string& address) {
   std::string host = colon == std::string::npos ? std::string() : address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   std::uint16_t port = 0;
-  const std::string_view digits = std::string_view(address).substr(colon == std::string::npos ? 0 : colon + 1);
+  const std::string_view digits =
+      std::string_view(address).substr(colon == std::string::npos ? 0 : colon + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (host.empty() || error != std::errc() || end != digits.data() + digits.size()) {
     fail_usage("listening on '" + address + "': it must be unix:PATH or HOST:PORT");

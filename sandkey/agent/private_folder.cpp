@@ -1,16 +1,16 @@
 #include "sandkey/agent/private_folder.h"
 
-#include <cerrno>
-#include <cstdlib>
-#include <filesystem>
-#include <system_error>
-
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 namespace sandkey::agent {
 
@@ -25,12 +25,15 @@ PrivateFolder::PrivateFolder() {
       return;
     }
   }
-  throw Error(ErrorCode::unavailable,
-              "making a private folder: none of $TMPDIR, /tmp, /dev/shm, /run and /var/tmp can be written; mount a "
-              "tmpfs on /tmp");
+  throw Error(
+      ErrorCode::unavailable,
+      "making a private folder: none of $TMPDIR, /tmp, /dev/shm, /run and /var/tmp can be written; mount a "
+      "tmpfs on /tmp");
 }
 
-PrivateFolder::~PrivateFolder() { remove(); }
+PrivateFolder::~PrivateFolder() {
+  remove();
+}
 
 void PrivateFolder::remove() noexcept {
   if (path_.empty()) return;

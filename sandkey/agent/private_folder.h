@@ -6,8 +6,8 @@
 
 namespace sandkey::agent {
 
-// Made on construction (mode 0700) in the first of $TMPDIR, /tmp, /dev/shm, /run, /var/tmp that can be written;
-// removed with its files on destruction. Throws Error when none can.
+// Made on construction (mode 0700) in the first of $TMPDIR, /tmp, /dev/shm, /run, /var/tmp that can be
+// written; removed with its files on destruction. Throws Error when none can.
 class PrivateFolder {
  public:
   PrivateFolder();

@@ -1,15 +1,9 @@
 #include "sandkey/agent/process.h"
 
-#include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
-
-#include <boost/asio/signal_set.hpp>
-
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
+
+#include <boost/asio/signal_set.hpp>
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,6 +11,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
 
 namespace sandkey::agent {
 namespace {
@@ -88,7 +88,8 @@ std::string_view environment_value(const std::vector<std::string>& environment, 
   return {};
 }
 
-void set_environment_value(std::vector<std::string>& environment, std::string_view name, std::string_view value) {
+void set_environment_value(std::vector<std::string>& environment, std::string_view name,
+                           std::string_view value) {
   std::string entry = std::string(name) + "=" + std::string(value);
   for (std::string& existing : environment) {
     if (existing.size() > name.size() && existing[name.size()] == '=' && existing.starts_with(name)) {
@@ -117,10 +118,12 @@ std::string find_program(std::string_view name, const std::vector<std::string>& 
 }
 
 pid_t spawn(const SpawnOptions& options) {
-  if (options.argv.empty()) throw Error(ErrorCode::invalid_argument, "starting a process: no program was named");
+  if (options.argv.empty())
+    throw Error(ErrorCode::invalid_argument, "starting a process: no program was named");
   const std::string program = find_program(options.argv[0], options.environment);
   if (program.empty()) {
-    throw Error(ErrorCode::not_found, "starting a process: '" + options.argv[0] + "' is in no folder of PATH");
+    throw Error(ErrorCode::not_found,
+                "starting a process: '" + options.argv[0] + "' is in no folder of PATH");
   }
 
   // Copies far above every target, so that no dup2 in the child overwrites a source still needed.
@@ -180,7 +183,8 @@ struct ChildReaper::Signals {
   boost::asio::signal_set set;
 };
 
-ChildReaper::ChildReaper(const boost::asio::any_io_executor& executor) : signals_(std::make_unique<Signals>(executor)) {
+ChildReaper::ChildReaper(const boost::asio::any_io_executor& executor)
+    : signals_(std::make_unique<Signals>(executor)) {
   wait_for_signal();
 }
 
@@ -210,7 +214,11 @@ void ChildReaper::reap() {
   }
 }
 
-void ChildReaper::watch(pid_t pid, std::function<void(ExitStatus)> on_exit) { watched_[pid] = std::move(on_exit); }
-void ChildReaper::forget(pid_t pid) { watched_.erase(pid); }
+void ChildReaper::watch(pid_t pid, std::function<void(ExitStatus)> on_exit) {
+  watched_[pid] = std::move(on_exit);
+}
+void ChildReaper::forget(pid_t pid) {
+  watched_.erase(pid);
+}
 
 }  // namespace sandkey::agent

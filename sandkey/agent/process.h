@@ -1,6 +1,10 @@
 // Child processes: starting them with exactly the descriptors they should have, and learning of their end.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
+
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -8,10 +12,6 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-#include <boost/asio/any_io_executor.hpp>
-
-#include <sys/types.h>
 
 namespace sandkey::agent {
 
@@ -32,8 +32,10 @@ struct SpawnOptions {
 [[nodiscard]] std::string find_program(std::string_view name, const std::vector<std::string>& environment);
 
 // The value of NAME in a list of "NAME=value"; empty if it is not there.
-[[nodiscard]] std::string_view environment_value(const std::vector<std::string>& environment, std::string_view name);
-void set_environment_value(std::vector<std::string>& environment, std::string_view name, std::string_view value);
+[[nodiscard]] std::string_view environment_value(const std::vector<std::string>& environment,
+                                                 std::string_view name);
+void set_environment_value(std::vector<std::string>& environment, std::string_view name,
+                           std::string_view value);
 
 // Sends the signal to every process of the session that `leader` started, whatever process group each is in.
 void kill_session(pid_t leader, int signal) noexcept;
@@ -53,7 +55,8 @@ class ChildReaper {
   ChildReaper(const ChildReaper&) = delete;
   ChildReaper& operator=(const ChildReaper&) = delete;
 
-  // Calls `on_exit` once, on the agent's thread, never from within watch(). Call it in the same turn as spawn().
+  // Calls `on_exit` once, on the agent's thread, never from within watch(). Call it in the same turn as
+  // spawn().
   void watch(pid_t pid, std::function<void(ExitStatus)> on_exit);
   void forget(pid_t pid);
 

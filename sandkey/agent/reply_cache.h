@@ -1,16 +1,16 @@
 // Replies by idempotency key, so that a repeated request runs nothing twice.
 #pragma once
 
+#include "sandkey/agent/async_event.h"
+
+#include <boost/asio/any_io_executor.hpp>
+
 #include <cstddef>
 #include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
-
-#include <boost/asio/any_io_executor.hpp>
-
-#include "sandkey/agent/async_event.h"
 
 namespace sandkey::agent {
 
@@ -43,8 +43,8 @@ class ReplyCache {
  private:
   boost::asio::any_io_executor executor_;
   std::unordered_map<std::string, std::shared_ptr<Slot>> slots_;
-  std::deque<std::string> order_;               // of claiming
-  std::deque<std::shared_ptr<Slot>> replies_;   // of filling
+  std::deque<std::string> order_;              // of claiming
+  std::deque<std::shared_ptr<Slot>> replies_;  // of filling
   std::size_t bytes_ = 0;
 };
 

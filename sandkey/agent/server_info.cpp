@@ -1,14 +1,14 @@
 #include "sandkey/agent/server_info.h"
 
-#include <array>
-#include <cstdio>
-#include <cstring>
-#include <string_view>
-
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 #include <sys/times.h>
 #include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
 
 namespace sandkey::agent {
 namespace {
@@ -29,7 +29,9 @@ std::int64_t proc_number(const char* path, std::string_view name) {
   return value;
 }
 
-double percent(double part, double whole) { return whole > 0 ? 100.0 * part / whole : 0.0; }
+double percent(double part, double whole) {
+  return whole > 0 ? 100.0 * part / whole : 0.0;
+}
 
 }  // namespace
 
@@ -60,11 +62,11 @@ json::object server_info(std::chrono::steady_clock::time_point started,
   resources["cpu_percent"] = percent(cpu_seconds, uptime);
   resources["memory"] =
       json::object{{"rss", rss}, {"vms", vms}, {"percent", percent(static_cast<double>(rss), total_memory)}};
-  resources["disk"] = json::object{
-      {"total", total},
-      {"used", taken},
-      {"free", available},
-      {"percent", percent(static_cast<double>(taken), static_cast<double>(taken + available))}};
+  resources["disk"] =
+      json::object{{"total", total},
+                   {"used", taken},
+                   {"free", available},
+                   {"percent", percent(static_cast<double>(taken), static_cast<double>(taken + available))}};
   resources["io"] = json::object{{"read_bytes", proc_number("/proc/self/io", "read_bytes")},
                                  {"write_bytes", proc_number("/proc/self/io", "write_bytes")}};
   json::object info;

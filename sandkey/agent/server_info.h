@@ -1,16 +1,17 @@
 // What /server_info tells.
 #pragma once
 
+#include "sandkey/base/json.h"
+
 #include <chrono>
 #include <string>
-
-#include "sandkey/base/json.h"
 
 namespace sandkey::agent {
 
 // The shape of OpenHands' own: {"uptime", "idle_time", "resources": {"cpu_percent", "memory", "disk", "io"}}.
 // Memory and io are the agent's; disk is the file system of `folder`.
 [[nodiscard]] json::object server_info(std::chrono::steady_clock::time_point started,
-                                       std::chrono::steady_clock::time_point last_action, const std::string& folder);
+                                       std::chrono::steady_clock::time_point last_action,
+                                       const std::string& folder);
 
 }  // namespace sandkey::agent

@@ -1,15 +1,15 @@
 #include "sandkey/agent/session_keys.h"
 
-#include <array>
-#include <cerrno>
-#include <utility>
-
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
 
 namespace sandkey::agent {
 namespace {
@@ -24,7 +24,9 @@ std::string_view strip(std::string_view line) {
 
 }  // namespace
 
-SessionKeys::SessionKeys(std::string path) : path_(std::move(path)) { load(); }
+SessionKeys::SessionKeys(std::string path) : path_(std::move(path)) {
+  load();
+}
 
 SessionKeys::Version SessionKeys::version() const noexcept {
   struct stat info {};
@@ -39,12 +41,14 @@ void SessionKeys::load() {
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) throw system_error(what, errno);
   if (S_ISREG(info.st_mode) && (info.st_mode & 077) != 0) {
-    throw Error(ErrorCode::permission_denied, what + ": others may read or write it; run: chmod 600 " + path_);
+    throw Error(ErrorCode::permission_denied,
+                what + ": others may read or write it; run: chmod 600 " + path_);
   }
   loaded_ = version();
 
   // On the stack and wiped, so that no copy stays behind on the heap.
-  std::array<char, kMaxFile + 1> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+  std::array<char, kMaxFile + 1>
+      buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
   std::size_t size = 0;
   while (size < buffer.size()) {
     const ssize_t n = ::read(fd.get(), buffer.data() + size, buffer.size() - size);

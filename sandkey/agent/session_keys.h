@@ -1,18 +1,19 @@
 // The keys that open the agent.
 #pragma once
 
+#include "sandkey/base/secret.h"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "sandkey/base/secret.h"
-
 namespace sandkey::agent {
 
-// A set of keys, one a line of a file (blank lines and lines starting with '#' do not count). Every one of them
-// opens the agent, so another client gets in by adding its own line, through the sandbox provider's authenticated
-// channel, and nobody has to give up theirs. A key that is not known makes the file be read again if it changed.
+// A set of keys, one a line of a file (blank lines and lines starting with '#' do not count). Every one of
+// them opens the agent, so another client gets in by adding its own line, through the sandbox provider's
+// authenticated channel, and nobody has to give up theirs. A key that is not known makes the file be read
+// again if it changed.
 class SessionKeys {
  public:
   // Without a file every request is allowed; the caller must then see to it that only its owner can connect.

@@ -1,5 +1,24 @@
 #include "sandkey/agent/transfers.h"
 
+#include "sandkey/base/archive/archive.h"
+#include "sandkey/base/blocking_task.h"
+#include "sandkey/base/error.h"
+#include "sandkey/base/json.h"
+#include "sandkey/base/unique_fd.h"
+#include "sandkey/events/codec.h"
+#include "sandkey/net/http_server.h"
+#include "sandkey/net/multipart.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -10,25 +29,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
-
-#include "sandkey/agent/blocking.h"
-#include "sandkey/base/archive/archive.h"
-#include "sandkey/base/error.h"
-#include "sandkey/base/json.h"
-#include "sandkey/base/unique_fd.h"
-#include "sandkey/events/codec.h"
-#include "sandkey/net/http_server.h"
-#include "sandkey/net/multipart.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace sandkey::agent {
 namespace {
@@ -44,18 +44,25 @@ constexpr std::size_t kPiece = std::size_t{64} * 1024;
 int status_of(const Error& error) {
   switch (error.code()) {
     case ErrorCode::invalid_argument:
-    case ErrorCode::protocol: return 400;
-    case ErrorCode::permission_denied: return 403;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::conflict: return 409;
-    case ErrorCode::quota_exceeded: return 507;
-    default: return 500;
+    case ErrorCode::protocol:
+      return 400;
+    case ErrorCode::permission_denied:
+      return 403;
+    case ErrorCode::not_found:
+      return 404;
+    case ErrorCode::conflict:
+      return 409;
+    case ErrorCode::quota_exceeded:
+      return 507;
+    default:
+      return 500;
   }
 }
 
 std::string absolute_path(const HttpExchange& exchange, std::string_view parameter) {
   const std::optional<std::string> path = exchange.query(parameter);
-  if (!path || path->empty()) throw HttpError(422, "The query parameter '" + std::string(parameter) + "' is missing.");
+  if (!path || path->empty())
+    throw HttpError(422, "The query parameter '" + std::string(parameter) + "' is missing.");
   if (path->front() != '/') {
     throw HttpError(400, "'" + std::string(parameter) + "' must be an absolute path, not " + *path + ".");
   }
@@ -142,7 +149,8 @@ class UploadParser final : public net::MultipartParser {
     // Clients send a name; one that is a path would leave the destination.
     const std::size_t slash = filename.rfind('/');
     filename_ = filename.substr(slash == std::string_view::npos ? 0 : slash + 1);
-    if (filename_.empty() || filename_ == "." || filename_ == ".." || filename_.find('\0') != std::string::npos) {
+    if (filename_.empty() || filename_ == "." || filename_ == ".." ||
+        filename_.find('\0') != std::string::npos) {
       throw HttpError(400, "The form's file has no usable name.");
     }
     file_ = std::make_unique<NewFile>(destination_ / filename_);
@@ -171,18 +179,20 @@ Pipe make_pipe() {
 
 // Sends what the packer writes into a pipe; its back-pressure is the pipe's.
 asio::awaitable<void> send_packed(asio::any_io_executor executor, HttpExchange& exchange, fs::path source,
-                                  PackOptions options, std::string_view content_type, std::string disposition) {
+                                  PackOptions options, std::string_view content_type,
+                                  std::string disposition) {
   Pipe pipe = make_pipe();
-  asio::posix::stream_descriptor from(executor, pipe.read.release());
-  from.native_non_blocking(true);
   auto into = std::make_shared<UniqueFd>(std::move(pipe.write));
   BlockingTask packing(executor, [into, source = std::move(source), options] {
     const UniqueFd fd = std::move(*into);  // closed when done, which ends the reader
     pack(fd.get(), source, options);
   });
+  asio::posix::stream_descriptor from(executor, pipe.read.release());
+  from.native_non_blocking(true);
 
   std::vector<char> buffer(kPiece);
-  // The first piece is awaited before the status is sent: what cannot be read at all is an error, not half a file.
+  // The first piece is awaited before the status is sent: what cannot be read at all is an error, not half a
+  // file.
   auto [first_error, n] = co_await from.async_read_some(asio::buffer(buffer), kAsTuple);
   std::optional<HttpError> failure;
   if (first_error) {
@@ -243,7 +253,11 @@ asio::awaitable<void> upload_file(asio::any_io_executor executor, HttpExchange& 
     make_folder(destination);
     UploadParser parser(boundary, destination);
     std::vector<char> buffer(kPiece);
-    while (const std::size_t n = co_await exchange.read_some(buffer)) parser.feed({buffer.data(), n});
+    while (true) {
+      const std::size_t n = co_await exchange.read_some(buffer);
+      if (n == 0) break;
+      parser.feed({buffer.data(), n});
+    }
     if (!parser.complete()) throw HttpError(400, "The form ended before its closing boundary.");
     NewFile* file = parser.file();
     if (file == nullptr) throw HttpError(422, "The form has no field 'file'.");
@@ -290,19 +304,21 @@ asio::awaitable<void> get_tree(asio::any_io_executor executor, HttpExchange& exc
 asio::awaitable<void> put_tree(asio::any_io_executor executor, HttpExchange& exchange) {
   const std::string destination = absolute_path(exchange, "path");
   Pipe pipe = make_pipe();
-  asio::posix::stream_descriptor to(executor, pipe.write.release());
-  to.native_non_blocking(true);
   auto from = std::make_shared<UniqueFd>(std::move(pipe.read));
   auto report = std::make_shared<ExtractReport>();
   BlockingTask unpacking(executor, [from, destination, report] {
     const UniqueFd fd = std::move(*from);  // closed when done or failed, which ends the writer
     *report = extract(fd.get(), destination, {.format = ArchiveFormat::tar, .outward_symlinks = true});
   });
+  asio::posix::stream_descriptor to(executor, pipe.write.release());
+  to.native_non_blocking(true);
 
   std::optional<HttpError> failure;
   std::vector<char> buffer(kPiece);
   try {
-    while (const std::size_t n = co_await exchange.read_some(buffer)) {
+    while (true) {
+      const std::size_t n = co_await exchange.read_some(buffer);
+      if (n == 0) break;
       const auto [error, written] = co_await asio::async_write(to, asio::buffer(buffer.data(), n), kAsTuple);
       if (error) break;  // the unpacker gave up; it says why
     }
@@ -361,7 +377,9 @@ asio::awaitable<void> put_file(HttpExchange& exchange) {
     NewFile file{fs::path(path)};
     std::vector<char> buffer(kPiece);
     std::uint64_t total = 0;
-    while (const std::size_t n = co_await exchange.read_some(buffer)) {
+    while (true) {
+      const std::size_t n = co_await exchange.read_some(buffer);
+      if (n == 0) break;
       file.write({buffer.data(), n});
       total += n;
     }

@@ -1,10 +1,10 @@
 // Files and folders into and out of the sandbox, streamed.
 #pragma once
 
-#include <string>
-
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+
+#include <string>
 
 namespace sandkey::net {
 class HttpExchange;
@@ -13,7 +13,8 @@ class HttpExchange;
 namespace sandkey::agent {
 
 // OpenHands' routes (openhands/runtime/action_execution_server.py):
-// POST /upload_file?destination=ABS&recursive=bool with a form field `file`; a .zip is unpacked into destination.
+// POST /upload_file?destination=ABS&recursive=bool with a form field `file`; a .zip is unpacked into
+// destination.
 [[nodiscard]] boost::asio::awaitable<void> upload_file(boost::asio::any_io_executor executor,
                                                        net::HttpExchange& exchange);
 // GET /download_files?path=ABS: a zip of the folder, uncompressed.
@@ -21,7 +22,8 @@ namespace sandkey::agent {
                                                           net::HttpExchange& exchange);
 
 // Sandkey's own:
-// GET /sandkey/v1/file?path=ABS: its bytes, with X-Sandkey-Mode (octal). PUT writes it, ?mode=644, parents made.
+// GET /sandkey/v1/file?path=ABS: its bytes, with X-Sandkey-Mode (octal). PUT writes it, ?mode=644, parents
+// made.
 [[nodiscard]] boost::asio::awaitable<void> get_file(net::HttpExchange& exchange);
 [[nodiscard]] boost::asio::awaitable<void> put_file(net::HttpExchange& exchange);
 // GET /sandkey/v1/tree?path=ABS: a tar of it, named by its last component. PUT unpacks one into path.

@@ -11,23 +11,23 @@ namespace sandkey {
 
 // What went wrong, in a closed list: retry, exit code and HTTP status are all derived from it.
 enum class ErrorCode {
-  invalid_argument,       // the caller's input; nothing was sent
-  credential_missing,     // no source has it
-  credential_malformed,   // a source has it, but it cannot be one
-  unauthenticated,        // the other side does not know the credential
-  permission_denied,      // it knows it and says no
-  quota_exceeded,         // the account's limit; waiting does not help
-  rate_limited,           // too fast; waiting helps
-  capacity_unavailable,   // the provider has no room just now
+  invalid_argument,      // the caller's input; nothing was sent
+  credential_missing,    // no source has it
+  credential_malformed,  // a source has it, but it cannot be one
+  unauthenticated,       // the other side does not know the credential
+  permission_denied,     // it knows it and says no
+  quota_exceeded,        // the account's limit; waiting does not help
+  rate_limited,          // too fast; waiting helps
+  capacity_unavailable,  // the provider has no room just now
   not_found,
-  conflict,               // it exists already, or is in a state that forbids this
-  sandbox_dead,           // the sandbox ended
-  unavailable,            // nobody answered, or only "try later"
+  conflict,      // it exists already, or is in a state that forbids this
+  sandbox_dead,  // the sandbox ended
+  unavailable,   // nobody answered, or only "try later"
   deadline_exceeded,
-  cancelled,              // by our own caller; never retried, never relabelled
-  protocol,               // the other side answered something its protocol does not allow
-  unsupported,            // this provider or server cannot do it
-  internal,               // a defect of Sandkey
+  cancelled,    // by our own caller; never retried, never relabelled
+  protocol,     // the other side answered something its protocol does not allow
+  unsupported,  // this provider or server cannot do it
+  internal,     // a defect of Sandkey
 };
 
 [[nodiscard]] std::string_view to_string(ErrorCode code) noexcept;

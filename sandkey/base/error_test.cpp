@@ -1,16 +1,20 @@
 #include "sandkey/base/error.h"
 
-#include <cerrno>
-
 #include <gtest/gtest.h>
+
+#include <cerrno>
 
 namespace sandkey {
 namespace {
 
 TEST(Error, CarriesItsCodeAndContextThroughACopy) {
   const Error error(ErrorCode::rate_limited, "listing sandboxes: slow down",
-                    {.provider = "e2b", .operation = "list", .phase = {}, .request_id = "r-1",
-                     .retry_after = std::chrono::seconds(3), .processed = Processed::no});
+                    {.provider = "e2b",
+                     .operation = "list",
+                     .phase = {},
+                     .request_id = "r-1",
+                     .retry_after = std::chrono::seconds(3),
+                     .processed = Processed::no});
   const Error copy = error;
   EXPECT_EQ(copy.code(), ErrorCode::rate_limited);
   EXPECT_STREQ(copy.what(), "listing sandboxes: slow down");

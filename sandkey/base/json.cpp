@@ -1,10 +1,10 @@
 #include "sandkey/base/json.h"
 
-#include <cmath>
+#include "sandkey/base/error.h"
 
 #include <boost/json/src.hpp>
 
-#include "sandkey/base/error.h"
+#include <cmath>
 
 namespace sandkey {
 
@@ -16,9 +16,10 @@ json::value parse_json(std::string_view text, std::string_view what) {
   const std::size_t used = parser.write_some(text.data(), text.size(), error);
   if (!error && used == text.size()) parser.finish(error);
   if (error || used != text.size()) {
-    throw Error(ErrorCode::protocol, std::string(what) + " is not valid JSON (byte " + std::to_string(used) + " of " +
-                                         std::to_string(text.size()) + ": " +
-                                         (error ? error.message() : std::string("text after the document")) + ")");
+    throw Error(ErrorCode::protocol, std::string(what) + " is not valid JSON (byte " + std::to_string(used) +
+                                         " of " + std::to_string(text.size()) + ": " +
+                                         (error ? error.message() : std::string("text after the document")) +
+                                         ")");
   }
   return parser.release();
 }

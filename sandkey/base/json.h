@@ -1,13 +1,13 @@
 // JSON as Sandkey reads and writes it: Boost.JSON, compiled once, with bounds and our errors.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <string_view>
-
 #include <boost/json/fwd.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
 
 namespace sandkey {
 
@@ -22,10 +22,12 @@ inline constexpr std::size_t kMaxJsonDepth = 64;
 
 // The member if it is there and of that type; nothing (or null) otherwise.
 [[nodiscard]] const json::value* find(const json::object& object, std::string_view key) noexcept;
-[[nodiscard]] std::optional<std::string_view> find_string(const json::object& object, std::string_view key) noexcept;
+[[nodiscard]] std::optional<std::string_view> find_string(const json::object& object,
+                                                          std::string_view key) noexcept;
 [[nodiscard]] std::optional<bool> find_bool(const json::object& object, std::string_view key) noexcept;
 // Integers, and doubles without a fraction that fit.
-[[nodiscard]] std::optional<long long> find_integer(const json::object& object, std::string_view key) noexcept;
+[[nodiscard]] std::optional<long long> find_integer(const json::object& object,
+                                                    std::string_view key) noexcept;
 // Any number.
 [[nodiscard]] std::optional<double> find_number(const json::object& object, std::string_view key) noexcept;
 

@@ -1,8 +1,8 @@
 #include "sandkey/base/json.h"
 
-#include <gtest/gtest.h>
-
 #include "sandkey/base/error.h"
+
+#include <gtest/gtest.h>
 
 namespace sandkey {
 namespace {
@@ -26,8 +26,9 @@ TEST(Json, RefusesTextAfterTheDocumentAndAnEmptyOne) {
 
 TEST(Json, BoundsTheDepth) {
   EXPECT_NO_THROW((void)parse_json(std::string(kMaxJsonDepth, '[') + std::string(kMaxJsonDepth, ']'), "x"));
-  EXPECT_THROW((void)parse_json(std::string(kMaxJsonDepth + 1, '[') + std::string(kMaxJsonDepth + 1, ']'), "x"),
-               Error);
+  EXPECT_THROW(
+      (void)parse_json(std::string(kMaxJsonDepth + 1, '[') + std::string(kMaxJsonDepth + 1, ']'), "x"),
+      Error);
 }
 
 TEST(Json, FindsMembersOfTheRightTypeOnly) {

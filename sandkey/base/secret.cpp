@@ -1,9 +1,9 @@
 #include "sandkey/base/secret.h"
 
+#include <strings.h>
+
 #include <cstring>
 #include <utility>
-
-#include <strings.h>
 
 namespace sandkey {
 
@@ -28,7 +28,9 @@ Secret& Secret::operator=(Secret&& other) noexcept {
   return *this;
 }
 
-Secret::~Secret() { wipe(bytes_.get(), size_); }
+Secret::~Secret() {
+  wipe(bytes_.get(), size_);
+}
 
 bool Secret::matches(std::string_view candidate) const noexcept {
   if (candidate.size() != size_) return false;

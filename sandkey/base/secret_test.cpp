@@ -1,16 +1,18 @@
 #include "sandkey/base/secret.h"
 
+#include <gtest/gtest.h>
+
 #include <ostream>
 #include <type_traits>
 #include <utility>
-
-#include <gtest/gtest.h>
 
 namespace sandkey {
 namespace {
 
 template <class T>
-concept Printable = requires(std::ostream& out, const T& value) { out << value; };
+concept Printable = requires(std::ostream& out, const T& value) {
+  out << value;
+};
 
 static_assert(!Printable<Secret>);
 static_assert(!std::is_copy_constructible_v<Secret>);

@@ -5,8 +5,12 @@
 namespace sandkey::utf8 {
 namespace {
 
-constexpr unsigned char byte(char c) noexcept { return static_cast<unsigned char>(c); }
-constexpr bool is_continuation(char c) noexcept { return (byte(c) & 0xC0U) == 0x80U; }
+constexpr unsigned char byte(char c) noexcept {
+  return static_cast<unsigned char>(c);
+}
+constexpr bool is_continuation(char c) noexcept {
+  return (byte(c) & 0xC0U) == 0x80U;
+}
 
 // Expected length of a sequence by its first byte, and the range allowed for its second (Unicode table 3-7).
 struct Lead {
@@ -33,7 +37,8 @@ Decoded decode(std::string_view text) noexcept {
   const Lead info = lead(first);
   if (info.length == 1) return {first, 1, true};
   if (info.length == 0) return {kReplacement, 1, false};
-  if (text.size() < 2 || byte(text[1]) < info.low || byte(text[1]) > info.high) return {kReplacement, 1, false};
+  if (text.size() < 2 || byte(text[1]) < info.low || byte(text[1]) > info.high)
+    return {kReplacement, 1, false};
   char32_t code_point = first & (0x7FU >> info.length);
   for (std::size_t i = 1; i < info.length; ++i) {
     if (i >= text.size() || !is_continuation(text[i])) return {kReplacement, i, false};
@@ -43,7 +48,9 @@ Decoded decode(std::string_view text) noexcept {
 }
 
 void append(std::string& out, char32_t c) {
-  const auto put = [&out](char32_t bits) { out.push_back(static_cast<char>(static_cast<unsigned char>(bits))); };
+  const auto put = [&out](char32_t bits) {
+    out.push_back(static_cast<char>(static_cast<unsigned char>(bits)));
+  };
   if (c < 0x80) {
     put(c);
   } else if (c < 0x800) {

@@ -64,6 +64,7 @@ json::string text_value(std::string_view text) {
 // What parse_json will accept; `depth` counts the containers around the value.
 json::value sanitized(const json::value& value, std::size_t depth) {
   if (value.is_string()) return text_value(value.get_string());
+  if (value.is_double() && std::isnan(value.get_double())) return nullptr;
   if (!value.is_structured()) return value;
   if (depth >= kMaxJsonDepth) {
     refuse(fmt::format("an event may not hold JSON nested deeper than {} levels", kMaxJsonDepth));
@@ -146,10 +147,11 @@ json::object envelope(const EventHeader& head, const std::string& message, std::
   out.emplace("message", text_value(message));
   if (head.cause) out.emplace("cause", *head.cause);
   out.emplace(kind, type);
-  if (!head.tool_call_metadata.is_null()) {
-    out.emplace("tool_call_metadata", sanitized(head.tool_call_metadata, 1));
-  }
-  if (!head.llm_metrics.is_null()) out.emplace("llm_metrics", sanitized(head.llm_metrics, 1));
+  const auto verbatim = [&out](std::string_view name, const json::value& value) {
+    if (json::value clean = sanitized(value, 1); !clean.is_null()) out.emplace(name, std::move(clean));
+  };
+  verbatim("tool_call_metadata", head.tool_call_metadata);
+  verbatim("llm_metrics", head.llm_metrics);
   return out;
 }
 

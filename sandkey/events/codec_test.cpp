@@ -181,6 +181,12 @@ TEST(WriteJson, WritesNumbersAsPythonDoes) {
             R"({"a":[],"b":{},"c":[1,18446744073709551615,true,null,"\u0001\n\"\\é"]})");
 }
 
+TEST(RoundTrip, NumbersBoostCannotReadBecomeNull) {
+  const std::string once = serialize(
+      parse(R"({"action":"call_tool_mcp","args":{"name":"n","arguments":{"a":0e999}},"llm_metrics":0e999})"));
+  EXPECT_EQ(serialize(parse(once)), once);
+}
+
 TEST(RoundTrip, EveryTypeWithEveryMemberSet) {
   std::set<std::size_t> seen;
   for (Action original : events_test::every_action()) {

@@ -53,7 +53,8 @@ std::string python_repr(const json::value& value) {
     case json::kind::uint64:
       return std::to_string(value.get_uint64());
     case json::kind::double_:
-      return events_detail::python_repr(value.get_double());
+      // Boost reads a number such as 0e999 as NaN, which is written as null.
+      return std::isnan(value.get_double()) ? "None" : events_detail::python_repr(value.get_double());
     case json::kind::string:
       return python_repr(std::string_view(value.get_string()));
     case json::kind::array: {

@@ -1,12 +1,7 @@
 #include "sandkey/net/http_server.h"
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
-#include <unordered_map>
-#include <vector>
+#include "sandkey/base/error.h"
+#include "sandkey/base/unique_fd.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/basic_socket_acceptor.hpp>
@@ -26,9 +21,6 @@
 #include <boost/json/string.hpp>
 #include <boost/json/value.hpp>
 
-#include "sandkey/base/error.h"
-#include "sandkey/base/unique_fd.h"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -36,6 +28,14 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <unordered_map>
+#include <vector>
 
 namespace sandkey::net {
 namespace {
@@ -56,7 +56,9 @@ constexpr std::size_t kMaxDrain = 256 * 1024;
 constexpr std::chrono::milliseconds kAcceptPause{20};  // when descriptors ran out
 constexpr std::chrono::milliseconds kMaxSweepPause{10'000};
 
-std::string_view view(beast::string_view text) { return {text.data(), text.size()}; }
+std::string_view view(beast::string_view text) {
+  return {text.data(), text.size()};
+}
 
 std::string error_body(std::string_view detail) {
   return "{\"detail\":" + boost::json::serialize(boost::json::value(boost::json::string(detail))) + "}";
@@ -67,10 +69,14 @@ std::string error_body(std::string_view detail) {
 class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
  public:
   Impl(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
-      : executor_(std::move(executor)), handler_(std::move(handler)), options_(options), sweep_timer_(executor_) {}
+      : executor_(std::move(executor)),
+        handler_(std::move(handler)),
+        options_(options),
+        sweep_timer_(executor_) {}
 
   void listen(UniqueFd fd, int family, int protocol) {
-    if (acceptors_.empty()) asio::co_spawn(executor_, close_idle_connections(shared_from_this()), asio::detached);
+    if (acceptors_.empty())
+      asio::co_spawn(executor_, close_idle_connections(shared_from_this()), asio::detached);
     auto acceptor = std::make_shared<Acceptor>(executor_);
     acceptor->assign(Protocol(family, protocol), fd.release());
     acceptors_.push_back(acceptor);
@@ -118,7 +124,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   // One timer for all idle connections instead of one each. Ended by stop().
   static asio::awaitable<void> close_idle_connections(std::shared_ptr<Impl> self) {
     while (!self->stopped_) {
-      self->sweep_timer_.expires_after(std::min<std::chrono::milliseconds>(self->options_.idle_timeout / 2, kMaxSweepPause));
+      self->sweep_timer_.expires_after(
+          std::min<std::chrono::milliseconds>(self->options_.idle_timeout / 2, kMaxSweepPause));
       (void)co_await self->sweep_timer_.async_wait(kAsTuple);
       const auto limit = std::chrono::steady_clock::now() - self->options_.idle_timeout;
       boost::system::error_code ignored;
@@ -166,7 +173,8 @@ class Exchange final : public HttpExchange {
       if (key && *key == name) {
         if (equals == std::string_view::npos) return std::string();
         auto value = percent_decode(pair.substr(equals + 1), true);
-        if (!value) throw HttpError(400, "The query parameter '" + *key + "' has a malformed percent escape.");
+        if (!value)
+          throw HttpError(400, "The query parameter '" + *key + "' has a malformed percent escape.");
         return value;
       }
       if (end == std::string_view::npos) break;
@@ -218,7 +226,9 @@ class Exchange final : public HttpExchange {
     std::string body;
     if (length) body.reserve(static_cast<std::size_t>(*length));
     std::array<char, 16 * 1024> piece;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
-    while (const std::size_t n = co_await read_some(piece)) {
+    while (true) {
+      const std::size_t n = co_await read_some(piece);
+      if (n == 0) break;
       if (body.size() + n > limit) {
         throw HttpError(413, "The request body is over the limit of " + std::to_string(limit) + " bytes.");
       }
@@ -235,7 +245,8 @@ class Exchange final : public HttpExchange {
     replied_ = true;
     stream_.expires_after(options_.transfer_timeout);
     const bool bare = is_head() || status == 204 || status == 304;
-    const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), bare ? asio::const_buffer() : asio::buffer(body)};
+    const std::array<asio::const_buffer, 2> buffers{asio::buffer(head),
+                                                    bare ? asio::const_buffer() : asio::buffer(body)};
     const auto [error, n] = co_await asio::async_write(stream_, buffers, kAsTuple);
     if (error) keep_alive_ = false;
   }
@@ -258,8 +269,8 @@ class Exchange final : public HttpExchange {
     *end++ = '\r';
     *end++ = '\n';
     const std::array<asio::const_buffer, 3> buffers{
-        asio::buffer(size.data(), static_cast<std::size_t>(end - size.data())), asio::buffer(data.data(), data.size()),
-        asio::buffer("\r\n", 2)};
+        asio::buffer(size.data(), static_cast<std::size_t>(end - size.data())),
+        asio::buffer(data.data(), data.size()), asio::buffer("\r\n", 2)};
     co_return co_await send(buffers);
   }
 
@@ -304,7 +315,9 @@ class Exchange final : public HttpExchange {
     std::array<char, 16 * 1024> scrap;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
     std::size_t total = 0;
     try {
-      while (const std::size_t n = co_await read_some(scrap)) {
+      while (true) {
+        const std::size_t n = co_await read_some(scrap);
+        if (n == 0) break;
         total += n;
         if (total > kMaxDrain) {
           keep_alive_ = false;
@@ -350,9 +363,10 @@ class Exchange final : public HttpExchange {
 
 asio::awaitable<void> refuse(Stream& stream, int status, std::string_view detail) {
   const std::string body = error_body(detail);
-  const std::string head = "HTTP/1.1 " + std::to_string(status) + " " + std::string(reason_phrase(status)) +
-                           "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
-                           "\r\nConnection: close\r\n\r\n";
+  const std::string head =
+      "HTTP/1.1 " + std::to_string(status) + " " + std::string(reason_phrase(status)) +
+      "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+      "\r\nConnection: close\r\n\r\n";
   const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), asio::buffer(body)};
   stream.expires_after(std::chrono::seconds(5));
   (void)co_await asio::async_write(stream, buffers, kAsTuple);
@@ -446,14 +460,18 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream
 HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
     : impl_(std::make_shared<Impl>(std::move(executor), std::move(handler), options)) {}
 
-HttpServer::~HttpServer() { stop(); }
+HttpServer::~HttpServer() {
+  stop();
+}
 
 void HttpServer::stop() {
   impl_->stop();
   impl_->remove_paths();
 }
 
-std::size_t HttpServer::connections() const noexcept { return impl_->connections(); }
+std::size_t HttpServer::connections() const noexcept {
+  return impl_->connections();
+}
 
 void HttpServer::listen_unix(const std::string& path) {
   sockaddr_un address{};
@@ -469,7 +487,8 @@ void HttpServer::listen_unix(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) {
-      throw Error(ErrorCode::conflict, "listening on unix:" + path + ": something that is not a socket is there");
+      throw Error(ErrorCode::conflict,
+                  "listening on unix:" + path + ": something that is not a socket is there");
     }
     const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
@@ -510,7 +529,8 @@ std::uint16_t HttpServer::listen_tcp(const std::string& host, std::uint16_t port
   if (!fd) throw system_error(where, errno);
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), size) != 0 || ::listen(fd.get(), SOMAXCONN) != 0) {
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), size) != 0 ||
+      ::listen(fd.get(), SOMAXCONN) != 0) {
     throw system_error(where, errno);
   }
   size = sizeof storage;

@@ -3,6 +3,9 @@
 // It knows nothing of routes. Beast stays behind this header; only http_server.cpp includes it.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +17,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/awaitable.hpp>
 
 namespace sandkey::net {
 
@@ -38,7 +38,8 @@ class HttpError : public std::runtime_error {
   int status_;
 };
 
-// One request and its reply. Handed to the handler by reference and valid until that returns. Not thread-safe.
+// One request and its reply. Handed to the handler by reference and valid until that returns. Not
+// thread-safe.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
@@ -61,7 +62,8 @@ class HttpExchange {
                                                            std::string_view content_type = "application/json",
                                                            std::span<const Header> headers = {}) = 0;
   // A reply in pieces: start, any number of writes, finish. Without a length it is chunked.
-  // A write returns when the peer's socket took it, so a slow reader slows the writer. False: the peer is gone.
+  // A write returns when the peer's socket took it, so a slow reader slows the writer. False: the peer is
+  // gone.
   [[nodiscard]] virtual boost::asio::awaitable<bool> start(int status, std::string_view content_type,
                                                            std::optional<std::uint64_t> length = std::nullopt,
                                                            std::span<const Header> headers = {}) = 0;
@@ -84,7 +86,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // A socket file only its owner may use (0600). A stale one of ours is replaced; anything else there is an error.
+  // A socket file only its owner may use (0600). A stale one of ours is replaced; anything else there is an
+  // error.
   void listen_unix(const std::string& path);
   // `host` is a numeric IPv4 or IPv6 address or "localhost"; port 0 lets the system choose. Returns the port.
   std::uint16_t listen_tcp(const std::string& host, std::uint16_t port);

@@ -10,7 +10,9 @@ namespace {
 constexpr std::size_t kMaxBoundary = 70;  // RFC 2046
 constexpr std::string_view kBlank = " \t";
 
-char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+char lower(char c) {
+  return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+}
 
 bool starts_without_case(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() &&
@@ -33,7 +35,9 @@ std::string parameter(std::string_view value, std::string_view name) {
       if (end < value.size() && value[end] == '"') {
         for (++end; end < value.size() && value[end] != '"'; ++end) {
           // Only a quote or a backslash is escaped; browsers send a bare backslash of a Windows path.
-          if (value[end] == '\\' && end + 1 < value.size() && (value[end + 1] == '"' || value[end + 1] == '\\')) ++end;
+          if (value[end] == '\\' && end + 1 < value.size() &&
+              (value[end + 1] == '"' || value[end + 1] == '\\'))
+            ++end;
           text += value[end];
         }
         end = value.find(';', end);
@@ -70,7 +74,8 @@ void MultipartParser::feed(std::string_view bytes) {
       case State::preamble: {
         const std::size_t found = buffer_.find(delimiter_);
         if (found == std::string::npos) {
-          if (buffer_.size() > kMaxPartHeader) throw std::invalid_argument("no boundary at the beginning of the form");
+          if (buffer_.size() > kMaxPartHeader)
+            throw std::invalid_argument("no boundary at the beginning of the form");
           return;
         }
         buffer_.erase(0, found + delimiter_.size());
@@ -90,7 +95,8 @@ void MultipartParser::feed(std::string_view bytes) {
       case State::header: {
         const std::size_t end = buffer_.find("\r\n\r\n");
         if (end == std::string::npos || end > kMaxPartHeader) {
-          if (buffer_.size() > kMaxPartHeader) throw std::invalid_argument("the header of a form part is too long");
+          if (buffer_.size() > kMaxPartHeader)
+            throw std::invalid_argument("the header of a form part is too long");
           return;
         }
         parse_header(std::string_view(buffer_).substr(0, end));

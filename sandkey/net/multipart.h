@@ -10,8 +10,8 @@ namespace sandkey::net {
 // The boundary in a Content-Type header; empty if it is not multipart/form-data or has none that is valid.
 [[nodiscard]] std::string multipart_boundary(std::string_view content_type);
 
-// A push parser: feed it the body in any pieces and override what you need. A part's data is passed through as it
-// comes, so a part of any size takes constant memory. Throws std::invalid_argument on malformed input.
+// A push parser: feed it the body in any pieces and override what you need. A part's data is passed through
+// as it comes, so a part of any size takes constant memory. Throws std::invalid_argument on malformed input.
 class MultipartParser {
  public:
   static constexpr std::size_t kMaxPartHeader = std::size_t{8} * 1024;

@@ -1,9 +1,9 @@
 #include "sandkey/net/multipart.h"
 
+#include <gtest/gtest.h>
+
 #include <stdexcept>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace sandkey::net {
 namespace {
@@ -60,7 +60,8 @@ TEST(Multipart, HoldsNoMoreOfAPartThanADelimiter) {
 }
 
 TEST(Multipart, RefusesWhatIsNoForm) {
-  EXPECT_THROW(Collector("b0").feed(std::string(MultipartParser::kMaxPartHeader + 1, 'x')), std::invalid_argument);
+  EXPECT_THROW(Collector("b0").feed(std::string(MultipartParser::kMaxPartHeader + 1, 'x')),
+               std::invalid_argument);
   EXPECT_THROW(Collector("b0").feed("--b0garbage"), std::invalid_argument);
   EXPECT_THROW(Collector("b0").feed("--b0\r\n" + std::string(MultipartParser::kMaxPartHeader + 1, 'x')),
                std::invalid_argument);

@@ -215,16 +215,6 @@ ByteRange bytes_of_lines(std::string_view text, long long start, long long end) 
   return {start == 0 ? 0 : offset_of(start), end == -1 ? text.size() : offset_of(end)};
 }
 
-// Takes the name of `fd` away again, unless something else has it by now.
-void remove_new(int fd, const std::string& path) {
-  struct stat ours {};
-  struct stat there {};
-  if (::fstat(fd, &ours) == 0 && ::lstat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
-      ours.st_dev == there.st_dev) {
-    ::unlink(path.c_str());
-  }
-}
-
 FileResult permissions_failure(int error_number, const std::string& path) {
   return failure(FileStatus::error,
                  "File " + path + " written, but failed to change ownership and permissions: " +
@@ -234,7 +224,7 @@ FileResult permissions_failure(int error_number, const std::string& path) {
 
 FileResult write_new(int fd, const WriteRequest& request, const std::string& path) {
   if (const int error = replace_contents(fd, request.content + "\n")) {
-    remove_new(fd, path);
+    remove_new_file(fd, path);
     return system_failure(error, path);
   }
   if (::fchmod(fd, kNewFileMode) != 0) return permissions_failure(errno, path);

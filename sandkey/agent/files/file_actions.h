@@ -12,11 +12,12 @@
 
 namespace sandkey::agent::files {
 
-inline constexpr std::size_t kMaxReadBytes =
-    32UL * 1024 * 1024;  // of text returned, or of an image, PDF or video
-inline constexpr std::size_t kMaxRangeWriteBytes =
-    64UL * 1024 * 1024;                                  // of a file in which a range of lines is replaced
-inline constexpr std::size_t kMaxListedFiles = 200'000;  // entries of one directory
+// Of the text one read returns, or of an image, PDF or video.
+inline constexpr std::size_t kMaxReadBytes = 32UL * 1024 * 1024;
+// Of a file in which a range of lines is replaced.
+inline constexpr std::size_t kMaxRangeWriteBytes = 64UL * 1024 * 1024;
+// Entries listed of one directory.
+inline constexpr std::size_t kMaxListedFiles = 200'000;
 
 enum class FileStatus {
   ok,
@@ -26,8 +27,8 @@ enum class FileStatus {
 
 struct FileResult {
   FileStatus status = FileStatus::ok;
-  std::string
-      text;  // ok: the content; else the message, a system error's as "[Errno 13] Permission denied: '/x'"
+  // ok: the content; else the message, a system error's as "[Errno 13] Permission denied: '/x'".
+  std::string text;
   std::string path;  // absolute
 };
 

@@ -206,7 +206,10 @@ void store(const std::string& path, std::string_view bytes, int flags) {
     if (path.find('\0') != std::string::npos) fail_writing(path, "embedded null byte");
     fail_writing(path, os_error_text(errno, path));
   }
-  if (const int error = replace_contents(fd.get(), bytes)) fail_writing(path, os_error_text(error));
+  if (const int error = replace_contents(fd.get(), bytes)) {
+    if ((flags & O_CREAT) != 0) remove_new_file(fd.get(), path);
+    fail_writing(path, os_error_text(error));
+  }
 }
 
 // The bytes of an edited file, once they are known to be a file that can be edited again.

@@ -351,6 +351,19 @@ TEST_F(FileEditorTest, ChangesNothingWhenItFails) {
   expect_error(undo(f), "No edit history found for " + f + ".");
 }
 
+TEST_F(FileEditorTest, ChangesNothingOnAFullDisk) {
+  const std::string f = put("f", "old\n");
+  const std::string big(9000, 'x');
+  const std::string ending = "Ran into [Errno 27] File too large while trying to write to ";
+  const FileSizeLimit limit(4096);
+  expect_error(replace(f, "old", big), ending + f);
+  expect_error(insert(f, 0, big), ending + f);
+  EXPECT_EQ(get(f), "old\n");
+  expect_error(run({.command = "create", .path = path("new"), .file_text = big}), ending + path("new"));
+  EXPECT_FALSE(std::filesystem::exists(path("new")));
+  expect_error(undo(f), "No edit history found for " + f + ".");
+}
+
 TEST_F(FileEditorTest, UndoesOneEditAfterTheOther) {
   const std::string f = path("f");
   ASSERT_EQ(run({.command = "create", .path = f, .file_text = "0\n"}).status, FileStatus::ok);

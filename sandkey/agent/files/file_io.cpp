@@ -127,4 +127,13 @@ int replace_contents(int fd, std::string_view bytes) {
   return bytes.size() < old_size ? set_size(fd, bytes.size()) : 0;
 }
 
+void remove_new_file(int fd, const std::string& path) noexcept {
+  struct stat ours {};
+  struct stat there {};
+  if (::fstat(fd, &ours) == 0 && ::lstat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino &&
+      ours.st_dev == there.st_dev) {
+    ::unlink(path.c_str());
+  }
+}
+
 }  // namespace sandkey::agent::files

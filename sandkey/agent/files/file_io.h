@@ -46,4 +46,8 @@ struct FileBytes {
 // machine may leave that.
 [[nodiscard]] int replace_contents(int fd, std::string_view bytes);
 
+// Takes away the file just made as `fd`, since it could not be filled, unless something else has its name by
+// now.
+void remove_new_file(int fd, const std::string& path) noexcept;
+
 }  // namespace sandkey::agent::files

@@ -47,7 +47,8 @@ constexpr std::chrono::seconds kStartTimeout{30};
 constexpr std::chrono::milliseconds kIdleKeyWait{500};
 constexpr std::size_t kMaxTyped = std::size_t{1024} * 1024;
 constexpr std::size_t kMaxReport = std::size_t{64} * 1024;
-// Output taken in one turn of the event loop, and at most at a command's end (a background job may never pause).
+// Output taken in one turn of the event loop, and at most at a command's end (a background job may never
+// pause).
 constexpr std::size_t kMaxTurn = std::size_t{256} * 1024;
 constexpr std::size_t kMaxDrain = std::size_t{64} * 1024 * 1024;
 // The echo of the trigger is far shorter; more than this is output of something else.
@@ -248,11 +249,12 @@ class Shell : public std::enable_shared_from_this<Shell> {
   [[nodiscard]] TerminalScreen& screen() noexcept { return screen_; }
 
  private:
-  // Waits for output and reads it itself: a read that Asio had done, but whose handler had not run, would hide its
-  // bytes from drain().
+  // Waits for output and reads it itself: a read that Asio had done, but whose handler had not run, would
+  // hide its bytes from drain().
   static asio::awaitable<void> read_terminal(std::shared_ptr<Shell> self) {
     while (self->terminal_.is_open()) {
-      const auto [error] = co_await self->terminal_.async_wait(asio::posix::stream_descriptor::wait_read, kAsTuple);
+      const auto [error] =
+          co_await self->terminal_.async_wait(asio::posix::stream_descriptor::wait_read, kAsTuple);
       if (error || !self->drain(kMaxTurn)) break;
       self->changed_.notify_all();
       if (self->screen_.has_replies()) self->type(self->screen_.take_replies());
@@ -325,10 +327,11 @@ class Shell : public std::enable_shared_from_this<Shell> {
     folder_.remove();
   }
 
-  // Takes what was written to the terminal until now, up to about `limit` bytes. False: no process has the terminal
-  // open any more.
+  // Takes what was written to the terminal until now, up to about `limit` bytes. False: no process has the
+  // terminal open any more.
   bool drain(std::size_t limit) {
-    std::array<char, 16 * 1024> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
+    std::array<char, 16 * 1024>
+        buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before read
     for (std::size_t total = 0; terminal_.is_open() && total < limit;) {
       const ssize_t n = ::read(terminal_.native_handle(), buffer.data(), buffer.size());
       if (n < 0 && errno == EINTR) continue;
@@ -463,7 +466,8 @@ class ShellSession::Impl {
       const auto until = Clock::now() + kIdleKeyWait;
       const std::uint64_t seen = shell_->activity();
       while (!shell_->ended() && (!shell_->report() || shell_->activity() == seen)) {
-        if (!co_await shell_->changed().wait_until(until)) break;
+        const bool woken = co_await shell_->changed().wait_until(until);
+        if (!woken) break;
       }
       shell_->stop_expecting();
       co_return completed(waiting, key);
@@ -490,7 +494,8 @@ class ShellSession::Impl {
     shell_->start(options_, working_dir_);
     const auto until = Clock::now() + kStartTimeout;
     while (shell_->busy()) {
-      if (!co_await shell_->changed().wait_until(until)) {
+      const bool woken = co_await shell_->changed().wait_until(until);
+      if (!woken) {
         close();
         throw Error(ErrorCode::deadline_exceeded,
                     "starting the shell: no prompt after " + std::to_string(kStartTimeout.count()) +

@@ -1,7 +1,6 @@
 // A TCP connection to a port inside the sandbox as a Stream.
-#include <array>
-#include <cerrno>
-#include <vector>
+#include "sandkey/agent/streams/exec_stream.h"
+#include "sandkey/base/error.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -10,8 +9,9 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "sandkey/agent/streams/exec_stream.h"
-#include "sandkey/base/error.h"
+#include <array>
+#include <cerrno>
+#include <vector>
 
 namespace sandkey::agent {
 namespace {
@@ -24,7 +24,8 @@ constexpr std::size_t kPiece = std::size_t{64} * 1024;
 
 class DialStream final : public Stream, public std::enable_shared_from_this<DialStream> {
  public:
-  DialStream(const asio::any_io_executor& executor, std::string id) : Stream(executor, std::move(id)), socket_(executor) {}
+  DialStream(const asio::any_io_executor& executor, std::string id)
+      : Stream(executor, std::move(id)), socket_(executor) {}
 
   asio::awaitable<void> connect(std::uint16_t port) {
     boost::system::error_code last;
@@ -41,14 +42,16 @@ class DialStream final : public Stream, public std::enable_shared_from_this<Dial
       if (!last) last = error;
     }
     throw Error(ErrorCode::unavailable, "connecting to port " + std::to_string(port) +
-                                            " inside the sandbox: " + last.message() + "; does a server listen there?");
+                                            " inside the sandbox: " + last.message() +
+                                            "; does a server listen there?");
   }
 
   asio::awaitable<bool> write_input(std::span<const char> data) override {
     const auto self = shared_from_this();
     while (!data.empty()) {
       if (!input_open_) co_return false;
-      const auto [error, n] = co_await socket_.async_write_some(asio::buffer(data.data(), data.size()), kAsTuple);
+      const auto [error, n] =
+          co_await socket_.async_write_some(asio::buffer(data.data(), data.size()), kAsTuple);
       input_offset_ += n;
       data = data.subspan(n);
       if (error == asio::error::operation_aborted && socket_.is_open()) co_return false;  // cancel_input()
@@ -82,9 +85,12 @@ class DialStream final : public Stream, public std::enable_shared_from_this<Dial
  private:
   static asio::awaitable<void> pump(std::shared_ptr<DialStream> self) {
     std::vector<char> buffer(kPiece);
-    while (co_await self->wait_for_room(kStdout)) {
+    while (true) {
+      const bool room_left = co_await self->wait_for_room(kStdout);
+      if (!room_left) break;
       const std::size_t room = std::min(kPiece, self->output(kStdout).room());
-      const auto [error, n] = co_await self->socket_.async_read_some(asio::buffer(buffer.data(), room), kAsTuple);
+      const auto [error, n] =
+          co_await self->socket_.async_read_some(asio::buffer(buffer.data(), room), kAsTuple);
       if (n > 0) self->produce(kStdout, {buffer.data(), n});
       if (error == asio::error::operation_aborted) continue;  // cancel_input(), or kill(), which finished
       if (error == asio::error::eof) {
@@ -100,7 +106,8 @@ class DialStream final : public Stream, public std::enable_shared_from_this<Dial
 
 }  // namespace
 
-asio::awaitable<std::shared_ptr<Stream>> dial(asio::any_io_executor executor, std::string id, std::uint16_t port) {
+asio::awaitable<std::shared_ptr<Stream>> dial(asio::any_io_executor executor, std::string id,
+                                              std::uint16_t port) {
   auto stream = std::make_shared<DialStream>(executor, std::move(id));
   co_await stream->connect(port);
   co_return stream;

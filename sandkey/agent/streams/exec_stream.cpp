@@ -1,10 +1,7 @@
 #include "sandkey/agent/streams/exec_stream.h"
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <csignal>
-#include <cstdlib>
+#include "sandkey/base/error.h"
+#include "sandkey/base/unique_fd.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
@@ -15,13 +12,16 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
-#include "sandkey/base/error.h"
-#include "sandkey/base/unique_fd.h"
-
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
 
 namespace sandkey::agent {
 namespace {
@@ -74,7 +74,8 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
       if (const auto self = weak.lock()) self->on_exit(status);
     });
     for (const std::size_t channel : {kStdout, kStderr}) {
-      if (outputs_[channel].is_open()) asio::co_spawn(executor_, pump(shared_from_this(), channel), asio::detached);
+      if (outputs_[channel].is_open())
+        asio::co_spawn(executor_, pump(shared_from_this(), channel), asio::detached);
     }
     if (request.timeout) {
       timer_.expires_after(*request.timeout);
@@ -188,11 +189,13 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
   static asio::awaitable<void> pump(std::shared_ptr<ExecStream> self, std::size_t channel) {
     Descriptor& from = self->outputs_[channel];
     std::vector<char> buffer;
-    while (co_await self->wait_for_room(channel)) {
+    while (true) {
+      const bool room_left = co_await self->wait_for_room(channel);
+      if (!room_left) break;
       const std::size_t room = std::min(kPiece, self->output(channel).room());
       if (self->exit_) {
-        // Its own output is all there already. What stays open is held by something it left behind, and nobody
-        // could say when that ends.
+        // Its own output is all there already. What stays open is held by something it left behind, and
+        // nobody could say when that ends.
         buffer.resize(room);
         const ssize_t n = ::read(from.native_handle(), buffer.data(), room);
         if (n < 0 && errno == EINTR) continue;
@@ -210,7 +213,8 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
       } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         break;
       }
-      if (n > 0 && static_cast<std::size_t>(n) < buffer.size() / 2) buffer = {};  // quiet streams hold no memory
+      if (n > 0 && static_cast<std::size_t>(n) < buffer.size() / 2)
+        buffer = {};  // quiet streams hold no memory
     }
     boost::system::error_code ignored;
     from.close(ignored);

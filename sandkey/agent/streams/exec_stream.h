@@ -1,15 +1,15 @@
 // A process with its input and outputs as a Stream.
 #pragma once
 
+#include "sandkey/agent/process.h"
+#include "sandkey/agent/streams/stream.h"
+
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "sandkey/agent/process.h"
-#include "sandkey/agent/streams/stream.h"
 
 namespace sandkey::agent {
 
@@ -19,13 +19,14 @@ struct ExecRequest {
   std::string working_dir;
   bool input = true;                                  // otherwise stdin is /dev/null
   std::optional<std::pair<unsigned, unsigned>> size;  // rows, columns: on a terminal, which is also stderr
-  std::optional<std::chrono::milliseconds> timeout;   // then SIGTERM, and SIGKILL a little later, to all of it
+  std::optional<std::chrono::milliseconds> timeout;  // then SIGTERM, and SIGKILL a little later, to all of it
 };
 
-// Throws Error (not_found, permission_denied, ...) when it cannot be started. Runs as leader of its own session;
-// what it leaves behind in that session ends with it only on a timeout or kill().
-[[nodiscard]] std::shared_ptr<Stream> start_exec(const boost::asio::any_io_executor& executor, ChildReaper& reaper,
-                                                 std::string id, const ExecRequest& request);
+// Throws Error (not_found, permission_denied, ...) when it cannot be started. Runs as leader of its own
+// session; what it leaves behind in that session ends with it only on a timeout or kill().
+[[nodiscard]] std::shared_ptr<Stream> start_exec(const boost::asio::any_io_executor& executor,
+                                                 ChildReaper& reaper, std::string id,
+                                                 const ExecRequest& request);
 
 // Connects to a TCP port on this machine's loopback. Throws Error(unavailable) when nobody listens.
 [[nodiscard]] boost::asio::awaitable<std::shared_ptr<Stream>> dial(boost::asio::any_io_executor executor,

@@ -4,7 +4,9 @@
 
 namespace sandkey::agent {
 
-void OutputWindow::append(std::string_view bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+void OutputWindow::append(std::string_view bytes) {
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+}
 
 void OutputWindow::acknowledge(std::uint64_t offset) {
   offset = std::clamp(offset, begin(), end());

@@ -8,7 +8,8 @@
 
 namespace sandkey::agent {
 
-// Keeps what was produced and not yet acknowledged. Its capacity bounds memory: a producer waits while it is full.
+// Keeps what was produced and not yet acknowledged. Its capacity bounds memory: a producer waits while it is
+// full.
 class OutputWindow {
  public:
   static constexpr std::size_t kCapacity = std::size_t{1024} * 1024;

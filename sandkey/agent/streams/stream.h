@@ -1,5 +1,13 @@
-// What a client can follow, feed and resume: a process's input and outputs, or a connection inside the sandbox.
+// What a client can follow, feed and resume: a process's input and outputs, or a connection inside the
+// sandbox.
 #pragma once
+
+#include "sandkey/agent/async_event.h"
+#include "sandkey/agent/streams/output_window.h"
+#include "sandkey/base/json.h"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 
 #include <array>
 #include <chrono>
@@ -9,17 +17,10 @@
 #include <string>
 #include <string_view>
 
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/awaitable.hpp>
-
-#include "sandkey/agent/async_event.h"
-#include "sandkey/agent/streams/output_window.h"
-#include "sandkey/base/json.h"
-
 namespace sandkey::agent {
 
-// Output is held until the client acknowledged it (OutputWindow), so that a client whose connection broke goes on
-// at the byte it had reached. Input carries its offset, so that repeated bytes are taken once.
+// Output is held until the client acknowledged it (OutputWindow), so that a client whose connection broke
+// goes on at the byte it had reached. Input carries its offset, so that repeated bytes are taken once.
 class Stream {
  public:
   enum Channel : std::uint8_t { kStdout = 0, kStderr = 1 };

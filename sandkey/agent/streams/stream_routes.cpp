@@ -1,18 +1,18 @@
 #include "sandkey/agent/streams/stream_routes.h"
 
-#include <algorithm>
-#include <array>
-#include <charconv>
-#include <csignal>
-#include <optional>
-#include <utility>
-
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/streams/exec_stream.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/net/http_server.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <optional>
+#include <utility>
 
 namespace sandkey::agent {
 namespace {
@@ -107,7 +107,8 @@ ExecRequest parse_exec(const json::object& body, const std::vector<std::string>&
     }
   }
   if (const auto seconds = find_number(body, "timeout")) {
-    if (!(*seconds > 0 && *seconds < 1e8)) throw HttpError(422, "'timeout' must be a positive number of seconds.");
+    if (!(*seconds > 0 && *seconds < 1e8))
+      throw HttpError(422, "'timeout' must be a positive number of seconds.");
     request.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1000));
   }
   return request;
@@ -129,21 +130,24 @@ std::string describe(Stream& stream) {
 void append_frame(std::string& out, FrameKind kind, std::string_view payload) {
   out += static_cast<char>(kind);
   for (int shift = 24; shift >= 0; shift -= 8) {
-    out += static_cast<char>(static_cast<unsigned char>((payload.size() >> static_cast<unsigned>(shift)) & 0xFFU));
+    out += static_cast<char>(
+        static_cast<unsigned char>((payload.size() >> static_cast<unsigned>(shift)) & 0xFFU));
   }
   out += payload;
 }
 
 }  // namespace
 
-StreamRoutes::StreamRoutes(asio::any_io_executor executor, ChildReaper& reaper, std::vector<std::string> environment,
-                           std::string working_dir)
+StreamRoutes::StreamRoutes(asio::any_io_executor executor, ChildReaper& reaper,
+                           std::vector<std::string> environment, std::string working_dir)
     : executor_(std::move(executor)),
       reaper_(reaper),
       environment_(std::move(environment)),
       working_dir_(std::move(working_dir)) {}
 
-StreamRoutes::~StreamRoutes() { close(); }
+StreamRoutes::~StreamRoutes() {
+  close();
+}
 
 void StreamRoutes::close() {
   for (auto& [id, entry] : std::exchange(streams_, {})) entry.stream->kill();
@@ -168,7 +172,8 @@ asio::awaitable<bool> StreamRoutes::handle(HttpExchange& exchange, std::string_v
   const std::string id(path.substr(0, slash));
   const std::string_view verb = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
   const std::shared_ptr<Stream> stream = find(id);
-  if (!stream) throw HttpError(404, "There is no stream '" + id + "'; it may have been forgotten after its end.");
+  if (!stream)
+    throw HttpError(404, "There is no stream '" + id + "'; it may have been forgotten after its end.");
 
   if (verb.empty() && exchange.method() == "GET") {
     co_await exchange.reply(200, describe(*stream));
@@ -177,7 +182,8 @@ asio::awaitable<bool> StreamRoutes::handle(HttpExchange& exchange, std::string_v
     stream->kill();
     co_await exchange.reply(200, describe(*stream));
   } else if (verb == "output" && exchange.method() == "GET") {
-    co_await follow(exchange, stream, number(exchange, "stdout").value_or(0), number(exchange, "stderr").value_or(0));
+    co_await follow(exchange, stream, number(exchange, "stdout").value_or(0),
+                    number(exchange, "stderr").value_or(0));
   } else if (verb == "ack" && post) {
     if (const auto offset = number(exchange, "stdout")) stream->acknowledge(Stream::kStdout, *offset);
     if (const auto offset = number(exchange, "stderr")) stream->acknowledge(Stream::kStderr, *offset);
@@ -190,8 +196,9 @@ asio::awaitable<bool> StreamRoutes::handle(HttpExchange& exchange, std::string_v
     stream->signal(static_cast<int>(signal));
     co_await exchange.reply(200, "{}");
   } else if (verb == "resize" && post) {
-    stream->resize(static_cast<unsigned>(std::min<std::uint64_t>(required_number(exchange, "rows"), 10'000)),
-                   static_cast<unsigned>(std::min<std::uint64_t>(required_number(exchange, "columns"), 10'000)));
+    stream->resize(
+        static_cast<unsigned>(std::min<std::uint64_t>(required_number(exchange, "rows"), 10'000)),
+        static_cast<unsigned>(std::min<std::uint64_t>(required_number(exchange, "columns"), 10'000)));
     co_await exchange.reply(200, "{}");
   } else {
     co_return false;
@@ -206,7 +213,8 @@ std::shared_ptr<Stream> StreamRoutes::find(const std::string& id) {
 
 void StreamRoutes::add(const std::string& id, Entry entry) {
   if (streams_.size() >= kMaxStreams) {
-    throw HttpError(429, "There are " + std::to_string(kMaxStreams) + " streams already; end some of them first.");
+    throw HttpError(429,
+                    "There are " + std::to_string(kMaxStreams) + " streams already; end some of them first.");
   }
   streams_.emplace(id, std::move(entry));
 }
@@ -231,7 +239,8 @@ asio::awaitable<void> StreamRoutes::start_exec_stream(HttpExchange& exchange) {
   std::shared_ptr<Stream> stream = find(id);
   if (!stream) {
     const ExecRequest request = parse_exec(body, environment_, working_dir_);
-    const auto linger = std::clamp<long long>(find_integer(body, "linger").value_or(kDefaultLinger.count()), 0, 1 << 30);
+    const auto linger =
+        std::clamp<long long>(find_integer(body, "linger").value_or(kDefaultLinger.count()), 0, 1 << 30);
     if (streams_.size() >= kMaxStreams) throw HttpError(429, "Too many streams; end some of them first.");
     std::optional<HttpError> failure;
     try {
@@ -245,7 +254,8 @@ asio::awaitable<void> StreamRoutes::start_exec_stream(HttpExchange& exchange) {
     if (failure) throw *failure;
     add(id, {stream, std::chrono::seconds(linger)});
   }
-  co_await follow(exchange, stream, stream->output(Stream::kStdout).begin(), stream->output(Stream::kStderr).begin());
+  co_await follow(exchange, stream, stream->output(Stream::kStdout).begin(),
+                  stream->output(Stream::kStderr).begin());
 }
 
 asio::awaitable<void> StreamRoutes::start_dial_stream(HttpExchange& exchange) {
@@ -272,8 +282,8 @@ asio::awaitable<void> StreamRoutes::start_dial_stream(HttpExchange& exchange) {
   co_await follow(exchange, stream, stream->output(Stream::kStdout).begin(), 0);
 }
 
-asio::awaitable<void> StreamRoutes::follow(HttpExchange& exchange, std::shared_ptr<Stream> stream, std::uint64_t out,
-                                           std::uint64_t err) {
+asio::awaitable<void> StreamRoutes::follow(HttpExchange& exchange, std::shared_ptr<Stream> stream,
+                                           std::uint64_t out, std::uint64_t err) {
   std::array<std::uint64_t, Stream::kChannels> at{out, err};
   for (std::size_t channel = 0; channel < at.size(); ++channel) {
     const OutputWindow& window = stream->output(channel);
@@ -312,11 +322,13 @@ asio::awaitable<void> StreamRoutes::follow(HttpExchange& exchange, std::shared_p
     }
     if (frames.empty() && stream->finished()) {
       append_frame(frames, FrameKind::result, write_json(*stream->result()));
-      if (co_await exchange.write(frames)) (void)co_await exchange.finish();
+      const bool sent = co_await exchange.write(frames);
+      if (sent) (void)co_await exchange.finish();
       co_return;
     }
     if (frames.empty()) {
-      if (co_await stream->changed().wait_until(next_keep_alive)) continue;
+      const bool news = co_await stream->changed().wait_until(next_keep_alive);
+      if (news) continue;
       append_frame(frames, FrameKind::keep_alive, {});
     }
     alive = co_await exchange.write(frames);
@@ -350,13 +362,14 @@ asio::awaitable<void> StreamRoutes::take_input(HttpExchange& exchange, std::shar
   std::uint64_t known = stream->input_offset() - offset;  // bytes at the front that were taken before
   std::vector<char> buffer(kMaxFrame);
   bool open = stream->input_open();
-  while (const std::size_t n = co_await exchange.read_some(buffer)) {
+  while (true) {
+    const std::size_t n = co_await exchange.read_some(buffer);
+    if (n == 0) break;
     const std::size_t skip = static_cast<std::size_t>(std::min<std::uint64_t>(known, n));
     known -= skip;
-    if (open && skip < n && !co_await stream->write_input({buffer.data() + skip, n - skip})) {
-      if (stream->input_open()) throw HttpError(409, "Another request took over the input.");
-      open = false;
-    }
+    if (!open || skip == n) continue;
+    open = co_await stream->write_input({buffer.data() + skip, n - skip});
+    if (!open && stream->input_open()) throw HttpError(409, "Another request took over the input.");
   }
   if (eof && open) {
     stream->close_input();

@@ -10,10 +10,15 @@
 //   POST   /sandkey/v1/streams/ID/resize?rows=N&columns=N
 //   DELETE /sandkey/v1/streams/ID          end and forget it
 //
-// The client chooses the id; starting the same id again follows the existing stream, so a lost reply starts nothing
-// twice. Following yields frames: one byte kind, four bytes length (big endian), payload. Kinds: 0 nothing (keeps
-// the connection alive), 1 stdout, 2 stderr, 3 the result as JSON, always last.
+// The client chooses the id; starting the same id again follows the existing stream, so a lost reply starts
+// nothing twice. Following yields frames: one byte kind, four bytes length (big endian), payload. Kinds: 0
+// nothing (keeps the connection alive), 1 stdout, 2 stderr, 3 the result as JSON, always last.
 #pragma once
+
+#include "sandkey/agent/streams/stream.h"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -22,11 +27,6 @@
 #include <string_view>
 #include <unordered_map>
 #include <vector>
-
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/awaitable.hpp>
-
-#include "sandkey/agent/streams/stream.h"
 
 namespace sandkey::net {
 class HttpExchange;
@@ -46,8 +46,8 @@ class StreamRoutes {
   static constexpr std::chrono::seconds kForgetFinished{600};  // with nobody following
   static constexpr std::chrono::seconds kDefaultLinger{300};   // a running one nobody follows is then ended
 
-  StreamRoutes(boost::asio::any_io_executor executor, ChildReaper& reaper, std::vector<std::string> environment,
-               std::string working_dir);
+  StreamRoutes(boost::asio::any_io_executor executor, ChildReaper& reaper,
+               std::vector<std::string> environment, std::string working_dir);
   ~StreamRoutes();
 
   // `path` is what follows /sandkey/v1/. False: not one of ours.

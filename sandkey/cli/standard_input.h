@@ -1,0 +1,34 @@
+// Our standard input as coroutines can read it.
+#pragma once
+
+#include "sandkey/base/unique_fd.h"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include <memory>
+#include <span>
+#include <thread>
+
+namespace sandkey::cli {
+
+// Standard input may be a file, which no event loop can wait for, so a thread reads it into a pipe. The
+// destructor ends the thread, also while nobody types anything.
+class StandardInput {
+ public:
+  explicit StandardInput(const boost::asio::any_io_executor& executor);
+  ~StandardInput();
+  StandardInput(const StandardInput&) = delete;
+  StandardInput& operator=(const StandardInput&) = delete;
+
+  // 0 at its end.
+  [[nodiscard]] boost::asio::awaitable<std::size_t> read_some(std::span<std::byte> buffer);
+
+ private:
+  struct Reader;
+  std::unique_ptr<Reader> reader_;
+  UniqueFd stop_;
+  std::thread thread_;
+};
+
+}  // namespace sandkey::cli

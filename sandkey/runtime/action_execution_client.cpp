@@ -1,0 +1,641 @@
+#include "sandkey/runtime/action_execution_client.h"
+
+#include "sandkey/base/error.h"
+#include "sandkey/base/turnstile.h"
+#include "sandkey/events/event_stream.h"
+#include "sandkey/runtime/agent_client.h"
+#include "sandkey/runtime/shell_quote.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <cstdio>
+#include <utility>
+
+namespace sandkey {
+namespace {
+
+namespace fs = std::filesystem;
+
+// OpenHands gives the server this much longer than the action.
+constexpr std::chrono::seconds kReplySlack{5};
+constexpr std::chrono::seconds kAliveTimeout{5};
+constexpr std::chrono::seconds kListTimeout{10};
+constexpr std::chrono::seconds kTransferTimeout{600};
+constexpr std::chrono::seconds kCloseTimeout{30};
+// Between questions whether the agent is alive: quick at first, since most are.
+constexpr std::chrono::milliseconds kFirstProbePause{10};
+constexpr std::chrono::milliseconds kLongestProbePause{1000};
+
+std::chrono::milliseconds seconds_to_ms(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e8) * 1000));
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// A Python string literal: JSON's escapes are all Python's, too.
+std::string python_quote(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte == 0x7F) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+      out += escape;
+    } else {
+      out += c;
+    }
+  }
+  return out += '"';
+}
+
+void require_variables(const std::map<std::string, std::string>& variables) {
+  for (const auto& [name, value] : variables) {
+    if (!is_shell_name(name)) {
+      throw Error(ErrorCode::invalid_argument,
+                  "setting environment variables: '" + name + "' cannot be the name of a variable");
+    }
+    if (value.find('\0') != std::string::npos) {
+      throw Error(ErrorCode::invalid_argument,
+                  "setting environment variables: the value of " + name + " holds a NUL byte");
+    }
+  }
+}
+
+Error with_phase(const Error& error, const std::string& phase) {
+  ErrorContext context = error.context();
+  context.operation = "connect";
+  context.phase = phase;
+  const std::string message = "connecting (" + phase + "): " + error.what();
+  if (dynamic_cast<const AuthenticationError*>(&error) != nullptr) {
+    return AuthenticationError(error.code(), message, std::move(context));
+  }
+  return Error(error.code(), message, std::move(context));
+}
+
+}  // namespace
+
+std::string_view to_string(RuntimeStatus status) noexcept {
+  switch (status) {
+    case RuntimeStatus::stopped:
+      return "STATUS$STOPPED";
+    case RuntimeStatus::starting_runtime:
+      return "STATUS$STARTING_RUNTIME";
+    case RuntimeStatus::runtime_started:
+      return "STATUS$RUNTIME_STARTED";
+    case RuntimeStatus::setting_up_workspace:
+      return "STATUS$SETTING_UP_WORKSPACE";
+    case RuntimeStatus::ready:
+      return "STATUS$READY";
+    case RuntimeStatus::error:
+      return "STATUS$ERROR";
+    case RuntimeStatus::disconnected:
+      return "STATUS$ERROR_RUNTIME_DISCONNECTED";
+  }
+  return "STATUS$ERROR";
+}
+
+// All of its state is touched on executor_ only, except what is const and what is atomic.
+class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionExecutionClient::Impl> {
+ public:
+  Impl(Engine& engine, std::shared_ptr<Provider> provider, OpenHandsConfig config,
+       std::shared_ptr<EventStream> stream, std::string sid, RuntimeOptions options)
+      : engine_(engine),
+        executor_(engine.executor()),
+        provider_(std::move(provider)),
+        config_(std::move(config)),
+        stream_(std::move(stream)),
+        sid_(std::move(sid)),
+        options_(std::move(options)),
+        instance_(make_instance()),
+        turnstile_(executor_),
+        listening_(engine, executor_) {
+    if (!provider_) throw Error(ErrorCode::invalid_argument, "making a runtime: there is no provider");
+    for (const auto& [name, value] : options_.env_vars) env_vars_[upper(name)] = value;
+    std::map<std::string, Secret> masked;
+    for (const auto& [provider_name, token] : options_.git_provider_tokens) {
+      const std::string name = upper(provider_name) + "_TOKEN";
+      env_vars_[name] = std::string(token.expose());
+      masked.emplace(name, token.clone());
+    }
+    require_variables(env_vars_);
+    require_variables(config_.sandbox.runtime_startup_env_vars);
+    if (stream_ && !masked.empty()) stream_->update_secrets(std::move(masked));
+  }
+
+  ~Impl() {
+    for (auto& [name, value] : env_vars_) wipe(value.data(), value.size());
+  }
+
+  void listen() {
+    if (!stream_) return;
+    stream_->subscribe(
+        EventStreamSubscriber::runtime,
+        [weak = weak_from_this()](const EventPtr& event) {
+          const auto self = weak.lock();
+          const Action* action = std::get_if<Action>(event.get());
+          if (self && action != nullptr) self->listening_.spawn(answer(self, *action));
+        },
+        sid_);
+    subscribed_ = true;
+  }
+
+  void stop_listening() {
+    if (subscribed_) stream_->unsubscribe(EventStreamSubscriber::runtime, sid_);
+    subscribed_ = false;
+    listening_.cancel();
+  }
+
+  [[nodiscard]] const std::string& sid() const noexcept { return sid_; }
+  [[nodiscard]] const OpenHandsConfig& config() const noexcept { return config_; }
+  [[nodiscard]] RuntimeStatus status() const noexcept { return status_; }
+  [[nodiscard]] AgentClient& agent() {
+    if (!agent_) throw not_connected("using the agent");
+    return *agent_;
+  }
+
+  // Runs on executor_, whoever calls.
+  template <class T>
+  asio::awaitable<T> here(asio::awaitable<T> task) {
+    const auto self = shared_from_this();  // a caller may let go of the runtime meanwhile
+    co_return co_await asio::co_spawn(executor_, std::move(task), asio::use_awaitable);
+  }
+
+  asio::awaitable<void> connect() {
+    if (closed_) throw Error(ErrorCode::cancelled, "connecting: the runtime was closed");
+    const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
+    std::string phase = "find the sandbox";
+    std::optional<Error> failed;
+    try {
+      if (!options_.attach_to_existing) set_status(RuntimeStatus::starting_runtime);
+      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
+      if (!found && options_.attach_to_existing) {
+        throw Error(ErrorCode::not_found, "there is no sandbox of the session '" + sid_ +
+                                              "'; connect without attach_to_existing to create it");
+      }
+      created_ = !found;
+      if (!found) {
+        phase = "create the sandbox";
+        SandboxIntent intent{.sid = sid_, .working_dir = config_.workspace_mount_path_in_sandbox};
+        intent.environment = config_.sandbox.runtime_startup_env_vars;
+        found = co_await provider_->create(std::move(intent), deadline);
+      }
+      sandbox_ = found;
+      phase = "reach the agent";
+      AgentAccess access = co_await provider_->agent_endpoint(*sandbox_, deadline);
+      agent_ = std::make_unique<AgentClient>(engine_, std::move(access));
+      if (!options_.attach_to_existing) set_status(RuntimeStatus::runtime_started);
+
+      phase = "wait until the agent is alive";
+      co_await wait_until_alive(deadline);
+      phase = "greet the agent";
+      (void)co_await agent_->greet(deadline);
+      if (!options_.attach_to_existing) {
+        phase = "set up the environment";
+        set_status(RuntimeStatus::setting_up_workspace);
+        co_await setup_initial_env(deadline);
+      }
+      connected_ = true;
+      set_status(RuntimeStatus::ready);
+    } catch (const Error& error) {
+      failed = with_phase(error, phase);
+    }
+    if (!failed) co_return;
+    set_status(RuntimeStatus::error, failed->what());
+    if (dynamic_cast<const AuthenticationError*>(&*failed) != nullptr) {
+      throw AuthenticationError(failed->code(), failed->what(), failed->context());
+    }
+    throw *failed;
+  }
+
+  asio::awaitable<void> close() {
+    if (std::exchange(closed_, true)) co_return;
+    connected_ = false;
+    stop_listening();
+    set_status(RuntimeStatus::stopped);
+    if (sandbox_ && !options_.attach_to_existing && !config_.sandbox.keep_runtime_alive) {
+      co_await provider_->destroy(*sandbox_, engine_.in(kCloseTimeout));
+    }
+  }
+
+  asio::awaitable<bool> check_if_alive() {
+    if (!agent_) co_return false;
+    bool alive = true;
+    try {
+      co_await agent_->alive(engine_.in(kAliveTimeout));
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::cancelled) throw;
+      alive = false;
+    }
+    co_return alive;
+  }
+
+  asio::awaitable<void> pause() {
+    if (!sandbox_) throw not_connected("pausing");
+    const auto pass = co_await turnstile_.enter();
+    co_await provider_->pause(*sandbox_, engine_.in(config_.sandbox.remote_runtime_api_timeout));
+  }
+
+  asio::awaitable<void> resume() {
+    if (!sandbox_) throw not_connected("resuming");
+    const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
+    co_await provider_->resume(*sandbox_, deadline);
+    co_await wait_until_alive(deadline);
+  }
+
+  asio::awaitable<Observation> run_action(Action action) {
+    if (!action.runnable()) {
+      if (action.as<AgentThinkAction>() != nullptr) {
+        co_return Observation("Your thought has been logged.", AgentThinkObservation{});
+      }
+      co_return Observation("", NullObservation{});
+    }
+    if (action.confirmation_state() == ActionConfirmationStatus::awaiting_confirmation) {
+      co_return Observation("", NullObservation{});
+    }
+    if (action.confirmation_state() == ActionConfirmationStatus::rejected) {
+      co_return Observation("Action has been rejected by the user! Waiting for further user input.",
+                            UserRejectObservation{});
+    }
+    if (action.as<MCPAction>() != nullptr) {
+      co_return Observation(
+          "Action call_tool_mcp is not supported in the current runtime: MCP tools are called by the "
+          "orchestrator.",
+          ErrorObservation{.error_id = "AGENT_ERROR$BAD_ACTION"});
+    }
+    if (const auto* edit = action.as<FileEditAction>();
+        edit != nullptr && edit->impl_source == FileEditSource::llm_based_edit) {
+      co_return Observation(
+          "Action edit with impl_source llm_based_edit needs a language model, which runtimes do "
+          "not have. Use impl_source oh_aci.",
+          ErrorObservation{.error_id = "AGENT_ERROR$BAD_ACTION"});
+    }
+    if (!connected_) throw not_connected("running the action '" + std::string(action.type_name()) + "'");
+    co_return co_await send(std::move(action));
+  }
+
+  asio::awaitable<void> copy_to(fs::path source, std::string destination, bool recursive) {
+    AgentClient& agent = this->agent();
+    std::error_code error;
+    const fs::file_status status = fs::status(source, error);
+    if (!fs::exists(status)) {
+      throw Error(ErrorCode::not_found,
+                  "copying " + source.string() + " to the sandbox: there is no such file");
+    }
+    if (fs::is_directory(status) != recursive) {
+      throw Error(ErrorCode::invalid_argument,
+                  "copying " + source.string() + " to the sandbox: it is " +
+                      (recursive ? "not a folder" : "a folder; copy it with recursive"));
+    }
+    const Deadline deadline = engine_.in(kTransferTimeout);
+    const fs::path clean = source.lexically_normal();
+    const std::string name =
+        (clean.has_filename() ? clean.filename() : clean.parent_path().filename()).string();
+    if (agent.greeting().protocol == 0) {
+      co_await agent.upload_file(std::move(source), std::move(destination), recursive, deadline);
+    } else if (recursive) {
+      co_await agent.put_tree(std::move(source), destination + "/" + name, deadline);
+    } else {
+      co_await agent.put_file(std::move(source), destination + "/" + name, deadline);
+    }
+  }
+
+  asio::awaitable<fs::path> copy_from(std::string path) {
+    AgentClient& agent = this->agent();
+    std::string name = (fs::temp_directory_path() / "sandkey-XXXXXX.zip").string();
+    const int fd = ::mkstemps(name.data(), 4);
+    if (fd < 0) throw system_error("copying " + path + " from the sandbox: making a temporary file", errno);
+    ::close(fd);
+    std::exception_ptr failure;
+    try {
+      co_await agent.download_files(std::move(path), name, engine_.in(kTransferTimeout));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) {
+      ::unlink(name.c_str());
+      std::rethrow_exception(failure);
+    }
+    co_return fs::path(name);
+  }
+
+  asio::awaitable<std::vector<std::string>> list_files(std::optional<std::string> path) {
+    return agent().list_files(std::move(path), engine_.in(kListTimeout));
+  }
+
+  asio::awaitable<void> add_env_vars(std::map<std::string, std::string> variables) {
+    std::map<std::string, std::string> upper_case;
+    for (auto& [name, value] : variables) upper_case[upper(name)] = std::move(value);
+    require_variables(upper_case);
+    if (!agent_) throw not_connected("setting environment variables");
+    co_await export_variables(upper_case, kNoDeadline);
+  }
+
+ private:
+  [[nodiscard]] std::string make_instance() const {
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(engine_.random()));
+    return text;
+  }
+
+  [[nodiscard]] Error not_connected(const std::string& what) const {
+    return Error(
+        ErrorCode::invalid_argument,
+        what + (closed_ ? ": the runtime is closed" : ": the runtime is not connected; call connect() first"),
+        {.provider = std::string(provider_->name()),
+         .operation = what,
+         .phase = {},
+         .request_id = {},
+         .processed = Processed::no});
+  }
+
+  void set_status(RuntimeStatus status, const std::string& message = {}) {
+    status_ = status;
+    const bool bad = status == RuntimeStatus::error || status == RuntimeStatus::disconnected;
+    if (options_.status_callback) options_.status_callback(bad ? "error" : "info", status, message);
+  }
+
+  asio::awaitable<void> wait_until_alive(Deadline deadline) {
+    auto pause = kFirstProbePause;
+    std::string last = "it was not asked yet";
+    while (true) {
+      try {
+        co_await agent_->alive(std::min(deadline, engine_.in(kAliveTimeout)));
+        co_return;
+      } catch (const Error& error) {
+        // Only what time may cure is asked again: a refused key is refused again.
+        const bool later = error.code() == ErrorCode::unavailable ||
+                           error.code() == ErrorCode::deadline_exceeded ||
+                           error.code() == ErrorCode::internal || error.code() == ErrorCode::rate_limited;
+        if (!later) throw;
+        last = error.what();
+      }
+      if (engine_.steady_now() + pause >= deadline) {
+        throw Error(ErrorCode::deadline_exceeded,
+                    "the agent did not answer within " +
+                        std::to_string(config_.sandbox.remote_runtime_init_timeout.count()) +
+                        " s; the last try: " + last);
+      }
+      co_await engine_.sleep_for(pause);
+      pause = std::min(pause * 2, kLongestProbePause);
+    }
+  }
+
+  [[nodiscard]] bool wants_python() const {
+    return std::any_of(options_.plugins.begin(), options_.plugins.end(),
+                       [](const PluginRequirement& plugin) { return plugin.name == "jupyter"; });
+  }
+
+  asio::awaitable<void> setup_initial_env(Deadline deadline) {
+    std::map<std::string, std::string> variables = env_vars_;
+    for (const auto& [name, value] : config_.sandbox.runtime_startup_env_vars) variables[upper(name)] = value;
+    if (config_.sandbox.enable_auto_lint) variables["ENABLE_AUTO_LINT"] = "true";
+    if (wants_python() && agent_->greeting().protocol > 0 && agent_->greeting().python) {
+      co_await agent_->warm_python(deadline);
+    }
+    co_await export_variables(variables, deadline);
+    // A failure only means that git is not there, or that its configuration cannot be written.
+    CmdRunAction git{.command = "git config --global user.name " + shell_quote(config_.git_user_name) +
+                                " && git config --global user.email " + shell_quote(config_.git_user_email)};
+    git.hidden = true;
+    (void)co_await send(Action(std::move(git)), deadline);
+  }
+
+  asio::awaitable<void> export_variables(const std::map<std::string, std::string>& variables,
+                                         Deadline deadline) {
+    if (variables.empty()) co_return;
+    if (wants_python()) {
+      std::string code = "import os\n";
+      for (const auto& [name, value] : variables)
+        code += "os.environ[" + python_quote(name) + "] = " + python_quote(value) + "\n";
+      IPythonRunCellAction cell{.code = std::move(code), .include_extra = false};
+      (void)co_await send(Action(std::move(cell)), deadline);  // an image without Python still has a shell
+    }
+    // One logical line, since values may hold line breaks and several commands at once are refused. ~/.bashrc
+    // gets each variable once, for the shells to come; where it exists already the line is replaced by
+    // position only.
+    std::string command;
+    for (const auto& [name, value] : variables) {
+      const std::string line = "export " + name + "=" + shell_quote(value);
+      if (!command.empty()) command += " && ";
+      command += line + " && { grep -q " + shell_quote("^export " + name + "=") +
+                 " ~/.bashrc 2>/dev/null || printf '%s\\n' " + shell_quote(line) + " >> ~/.bashrc; }";
+    }
+    CmdRunAction run{.command = std::move(command)};
+    run.hidden = true;
+    const Observation result = co_await send(Action(std::move(run)), deadline);
+    const auto* output = result.as<CmdOutputObservation>();
+    if (output == nullptr || output->metadata.exit_code != 0) {
+      // The command holds values that may be secret, so only its outcome is told.
+      throw Error(ErrorCode::internal,
+                  "setting environment variables: the shell said no (exit code " +
+                      (output ? std::to_string(output->metadata.exit_code) : std::string("unknown")) + ")");
+    }
+  }
+
+  asio::awaitable<Observation> send(Action action, Deadline limit = kNoDeadline) {
+    if (!action.timeout) {
+      const auto* run = action.as<CmdRunAction>();
+      if (run != nullptr && run->blocking) {
+        throw Error(
+            ErrorCode::invalid_argument,
+            "running a command: a blocking command needs a timeout, or nothing would ever end the wait");
+      }
+      action.set_hard_timeout(static_cast<double>(config_.sandbox.timeout.count()), false);
+    }
+    const auto pass = co_await turnstile_.enter();
+    const Deadline deadline = std::min(limit, engine_.in(seconds_to_ms(*action.timeout) + kReplySlack));
+    const std::string key = instance_ + "-" + std::to_string(next_key_++);
+    const bool hidden = action.as<CmdRunAction>() != nullptr && action.as<CmdRunAction>()->hidden;
+    Observation observation = co_await agent_->execute_action(std::move(action), key, deadline);
+    if (auto* output = observation.as<CmdOutputObservation>(); output != nullptr && hidden)
+      output->hidden = true;
+    co_return observation;
+  }
+
+  static asio::awaitable<void> answer(std::shared_ptr<Impl> self, Action action) {
+    Observation observation;
+    try {
+      Action copy = action;
+      observation = co_await self->run_action(std::move(copy));
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::cancelled) throw;
+      if (error.code() == ErrorCode::permission_denied) {
+        observation = Observation(error.what(), ErrorObservation{});
+      } else {
+        self->set_status(
+            error.code() == ErrorCode::unavailable ? RuntimeStatus::disconnected : RuntimeStatus::error,
+            error.what());
+        co_return;
+      }
+    }
+    if (observation.as<NullObservation>() != nullptr) co_return;
+    observation.cause = action.id;
+    observation.tool_call_metadata = action.tool_call_metadata;
+    observation.id = EventHeader::kNoId;
+    self->stream_->add_event(std::move(observation), action.source.value_or(EventSource::agent));
+  }
+
+  Engine& engine_;
+  asio::any_io_executor executor_;
+  std::shared_ptr<Provider> provider_;
+  const OpenHandsConfig config_;
+  std::shared_ptr<EventStream> stream_;
+  const std::string sid_;
+  RuntimeOptions options_;
+  const std::string instance_;  // makes this runtime's idempotency keys its own
+  std::map<std::string, std::string> env_vars_;
+  std::atomic<RuntimeStatus> status_{RuntimeStatus::stopped};
+  std::atomic<bool> subscribed_{false};
+
+  std::uint64_t next_key_ = 0;
+  bool connected_ = false;
+  bool closed_ = false;
+  bool created_ = false;
+  std::optional<SandboxId> sandbox_;
+  std::unique_ptr<AgentClient> agent_;
+  Turnstile turnstile_;
+  TaskGroup listening_;
+};
+
+ActionExecutionClient::ActionExecutionClient(Engine& engine, std::shared_ptr<Provider> provider,
+                                             const OpenHandsConfig& config,
+                                             std::shared_ptr<EventStream> event_stream, std::string sid,
+                                             RuntimeOptions options)
+    : engine_(engine),
+      impl_(std::make_shared<Impl>(engine, std::move(provider), config, std::move(event_stream),
+                                   std::move(sid), std::move(options))) {
+  impl_->listen();
+}
+
+ActionExecutionClient::~ActionExecutionClient() {
+  impl_->stop_listening();
+}
+
+const std::string& ActionExecutionClient::sid() const noexcept {
+  return impl_->sid();
+}
+const OpenHandsConfig& ActionExecutionClient::config() const noexcept {
+  return impl_->config();
+}
+RuntimeStatus ActionExecutionClient::status() const noexcept {
+  return impl_->status();
+}
+AgentClient& ActionExecutionClient::agent() {
+  return impl_->agent();
+}
+
+asio::awaitable<void> ActionExecutionClient::async_connect() {
+  return impl_->here(impl_->connect());
+}
+asio::awaitable<void> ActionExecutionClient::async_close() {
+  return impl_->here(impl_->close());
+}
+asio::awaitable<bool> ActionExecutionClient::async_check_if_alive() {
+  return impl_->here(impl_->check_if_alive());
+}
+asio::awaitable<void> ActionExecutionClient::async_pause() {
+  return impl_->here(impl_->pause());
+}
+asio::awaitable<void> ActionExecutionClient::async_resume() {
+  return impl_->here(impl_->resume());
+}
+asio::awaitable<Observation> ActionExecutionClient::async_run_action(Action action) {
+  return impl_->here(impl_->run_action(std::move(action)));
+}
+asio::awaitable<Observation> ActionExecutionClient::async_run(CmdRunAction action,
+                                                              std::optional<double> timeout) {
+  const bool blocking = action.blocking;
+  Action event(std::move(action));
+  if (timeout) event.set_hard_timeout(timeout, blocking);
+  return async_run_action(std::move(event));
+}
+asio::awaitable<Observation> ActionExecutionClient::async_run_ipython(IPythonRunCellAction action,
+                                                                      std::optional<double> timeout) {
+  return async_run_action(Action(std::move(action), timeout));
+}
+asio::awaitable<Observation> ActionExecutionClient::async_read(FileReadAction action) {
+  return async_run_action(Action(std::move(action)));
+}
+asio::awaitable<Observation> ActionExecutionClient::async_write(FileWriteAction action) {
+  return async_run_action(Action(std::move(action)));
+}
+asio::awaitable<Observation> ActionExecutionClient::async_edit(FileEditAction action) {
+  return async_run_action(Action(std::move(action)));
+}
+asio::awaitable<void> ActionExecutionClient::async_copy_to(fs::path host_src, std::string sandbox_dest,
+                                                           bool recursive) {
+  return impl_->here(impl_->copy_to(std::move(host_src), std::move(sandbox_dest), recursive));
+}
+asio::awaitable<fs::path> ActionExecutionClient::async_copy_from(std::string path) {
+  return impl_->here(impl_->copy_from(std::move(path)));
+}
+asio::awaitable<std::vector<std::string>> ActionExecutionClient::async_list_files(
+    std::optional<std::string> path) {
+  return impl_->here(impl_->list_files(std::move(path)));
+}
+asio::awaitable<void> ActionExecutionClient::async_add_env_vars(
+    std::map<std::string, std::string> variables) {
+  return impl_->here(impl_->add_env_vars(std::move(variables)));
+}
+
+void ActionExecutionClient::connect() {
+  engine_.wait(async_connect());
+}
+void ActionExecutionClient::close() {
+  engine_.wait(async_close());
+}
+bool ActionExecutionClient::check_if_alive() {
+  return engine_.wait(async_check_if_alive());
+}
+void ActionExecutionClient::pause() {
+  engine_.wait(async_pause());
+}
+void ActionExecutionClient::resume() {
+  engine_.wait(async_resume());
+}
+Observation ActionExecutionClient::run_action(Action action) {
+  return engine_.wait(async_run_action(std::move(action)));
+}
+Observation ActionExecutionClient::run(const CmdRunAction& action, std::optional<double> timeout) {
+  return engine_.wait(async_run(action, timeout));
+}
+Observation ActionExecutionClient::run_ipython(const IPythonRunCellAction& action,
+                                               std::optional<double> timeout) {
+  return engine_.wait(async_run_ipython(action, timeout));
+}
+Observation ActionExecutionClient::read(const FileReadAction& action) {
+  return engine_.wait(async_read(action));
+}
+Observation ActionExecutionClient::write(const FileWriteAction& action) {
+  return engine_.wait(async_write(action));
+}
+Observation ActionExecutionClient::edit(const FileEditAction& action) {
+  return engine_.wait(async_edit(action));
+}
+void ActionExecutionClient::copy_to(const fs::path& host_src, const std::string& sandbox_dest,
+                                    bool recursive) {
+  engine_.wait(async_copy_to(host_src, sandbox_dest, recursive));
+}
+fs::path ActionExecutionClient::copy_from(const std::string& path) {
+  return engine_.wait(async_copy_from(path));
+}
+std::vector<std::string> ActionExecutionClient::list_files(std::optional<std::string> path) {
+  return engine_.wait(async_list_files(std::move(path)));
+}
+void ActionExecutionClient::add_env_vars(const std::map<std::string, std::string>& variables) {
+  engine_.wait(async_add_env_vars(variables));
+}
+
+}  // namespace sandkey

@@ -1,0 +1,20 @@
+# The Debian 12 packages Sandkey needs, by purpose; docs/dependencies.md gives the reason for each.
+# Sourced by scripts/setup.
+# shellcheck shell=sh disable=SC2034
+
+# To configure, compile and link everything.
+packages_build="
+  ca-certificates cmake g++ git make ninja-build pkg-config
+  libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev zlib1g-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+"
+
+# To run the tests, the checks and the demo.
+packages_test="
+  busybox-static clang-14 clang-format-14 libclang-rt-14-dev ipython3 python3 tmux
+"
+
+# Faster builds and the slower checks; nothing fails without them, and what is skipped says so.
+packages_optional="
+  ccache clang-tidy-14
+"
