@@ -93,11 +93,14 @@ class ActionExecutor::Impl {
 
   asio::awaitable<Observation> execute_run(CmdRunAction run, std::optional<double> timeout) {
     if (!timeout && !run.blocking) timeout = kDefaultTimeout;
+    const bool hidden = run.hidden;
     try {
       if (!run.is_static) co_return co_await shell_.execute(std::move(run), timeout);
       ShellSession fresh(executor_, reaper_, shell_options(run.cwd.value_or(options_.working_dir)));
       co_return co_await fresh.execute(std::move(run), timeout);
     } catch (const Error& caught) {
+      // A hidden command's answer must be a `run` observation, or OpenHands' client cannot read it.
+      if (hidden) co_return Observation(caught.what(), CmdOutputObservation{.hidden = true});
       co_return error(caught.what());
     }
   }

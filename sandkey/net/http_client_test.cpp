@@ -84,10 +84,17 @@ class Connection {
   void reset() {
     const linger now{.l_onoff = 1, .l_linger = 0};
     setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close();
+  }
+  // These two may come from different threads.
+  void close() {
+    const std::lock_guard lock(mutex_);
     fd_.reset();
   }
-  void close() { fd_.reset(); }
-  void shutdown() const { ::shutdown(fd_.get(), SHUT_RDWR); }
+  void shutdown() {
+    const std::lock_guard lock(mutex_);
+    ::shutdown(fd_.get(), SHUT_RDWR);
+  }
 
  private:
   bool fill() {
@@ -103,6 +110,7 @@ class Connection {
     return taken;
   }
 
+  std::mutex mutex_;
   UniqueFd fd_;
   std::string pending_;
 };
@@ -732,6 +740,18 @@ TEST_F(Http, SeveralThreads) {
 
 // --- streams ---
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // Bytes of the body that begin with `first`, as a reader and a writer can both compute them.
 char pattern(std::size_t position) {
   return static_cast<char>('a' + (position * 7 + position / 251) % 26);
@@ -968,7 +988,8 @@ TEST_F(Http, FiftyMegabytesUpFlat) {
   request.source_size = kSize;
   const long before = resident_kilobytes();
   EXPECT_EQ(send(std::move(request)).status, 200);
-  EXPECT_LT(resident_kilobytes() - before, 16 * 1024);
+  // The sanitizers keep freed memory, so there the figure says nothing.
+  if (!kSanitized) EXPECT_LT(resident_kilobytes() - before, 16 * 1024);
   EXPECT_TRUE(same);
   EXPECT_THAT(head, AllOf(::testing::StartsWith("POST "), HasSubstr("Content-Length: 50000000"),
                           Not(HasSubstr("Expect"))));

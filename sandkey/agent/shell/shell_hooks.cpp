@@ -28,7 +28,9 @@ __sk_report() {
   printf '%s\0' "$__sk_n" "$__sk_e" "${!-}" "$PWD" "$PATH" >')" +
          folder + R"(/done'
 }
-__sk_begin() {
+__sk_next() {
+  IFS= read -r __sk_n
+  IFS= read -r -d '' __sk_c
   PROMPT_COMMAND='{ __sk_report; } 2>/dev/null'
   unset __sk_r
   printf '\033]sandkey;%s\007' "$__sk_n" >/dev/tty
@@ -52,9 +54,9 @@ true
 )";
 }
 
+// No reserved word in front: after `eval` of an unclosed quote, bash does not know one as the next line's first word.
 std::string bash_trigger(const std::string& folder) {
-  return "{ IFS= read -r __sk_n;IFS= read -r -d '' __sk_c;__sk_begin; } <'" + folder +
-         "/command' 2>/dev/null;eval \"$__sk_c\"";
+  return "__sk_next <'" + folder + "/command' 2>/dev/null;eval \"$__sk_c\"";
 }
 
 std::string sh_trigger(const std::string& folder) {

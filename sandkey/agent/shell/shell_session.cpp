@@ -231,8 +231,14 @@ class Shell : public std::enable_shared_from_this<Shell> {
   }
 
   // The next prompt, whatever drew it, counts as the answer.
-  void expect_any_prompt() { any_prompt_ = true; }
-  void stop_expecting() { any_prompt_ = false; }
+  void expect_any_prompt() {
+    any_prompt_ = true;
+    before_ = std::exchange(report_, std::nullopt);
+  }
+  void stop_expecting() {
+    any_prompt_ = false;
+    if (!report_) report_ = std::move(before_);
+  }
 
   // All output there is, even if the command's start was never seen.
   void flush_before_marker() {
@@ -372,7 +378,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
   // cursor.
   [[nodiscard]] std::string without_echo(std::string text) const {
     for (const std::string& echo :
-         {trigger_ + "\r\n", trigger_, std::string("\033[6n"), std::string("\033[J")}) {
+         {trigger_ + "\r\n", trigger_, std::string("+ __sk_next\r\n"), std::string("\033[6n"), std::string("\033[J")}) {
       if (echo.empty()) continue;
       for (std::size_t at = text.find(echo); at != std::string::npos; at = text.find(echo, at)) {
         text.erase(at, echo.size());
@@ -401,6 +407,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
   std::string typed_;       // input not yet written
   std::size_t typing_ = 0;  // the first bytes of it, which are being written
   std::optional<Report> report_;
+  std::optional<Report> before_;  // what report_ was when expect_any_prompt() was called
   std::optional<ExitStatus> exit_;
   std::uint64_t activity_ = 0;
 };
@@ -435,7 +442,7 @@ class ShellSession::Impl {
     }
     if (!action.is_input) {
       const std::vector<std::string> pieces = split_commands(command);
-      if (pieces.size() > 1) co_return refuse_several(pieces);
+      if (pieces.size() > 1) co_return refuse_several(pieces, action.hidden);
     }
     const std::optional<char> key = control_key(command);
 
@@ -464,8 +471,7 @@ class ShellSession::Impl {
       shell_->expect_any_prompt();
       shell_->press(*key);
       const auto until = Clock::now() + kIdleKeyWait;
-      const std::uint64_t seen = shell_->activity();
-      while (!shell_->ended() && (!shell_->report() || shell_->activity() == seen)) {
+      while (!shell_->ended() && !shell_->report()) {
         const bool woken = co_await shell_->changed().wait_until(until);
         if (!woken) break;
       }
@@ -614,12 +620,18 @@ class ShellSession::Impl {
             std::string(kWhatNow));
   }
 
-  static Observation refuse_several(const std::vector<std::string>& pieces) {
+  static Observation refuse_several(const std::vector<std::string>& pieces, bool hidden) {
     std::string text =
         "ERROR: Cannot execute multiple commands at once.\n"
         "Please run each command separately OR chain them into a single command via && or ;\n"
         "Provided commands:";
     for (std::size_t i = 0; i < pieces.size(); ++i) text += "\n(" + std::to_string(i + 1) + ") " + pieces[i];
+    return refuse(std::move(text), hidden);
+  }
+
+  // OpenHands' client can read nothing but a `run` observation as the answer to a hidden command.
+  static Observation refuse(std::string text, bool hidden) {
+    if (hidden) return Observation(std::move(text), CmdOutputObservation{.hidden = true});
     return Observation(std::move(text), ErrorObservation{});
   }
 
