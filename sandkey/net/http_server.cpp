@@ -2,9 +2,11 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/base/utf8.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -12,7 +14,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -34,6 +35,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -44,7 +46,7 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using Protocol = asio::generic::stream_protocol;
-using Stream = beast::basic_stream<Protocol, asio::any_io_executor>;
+using Socket = asio::basic_stream_socket<Protocol>;
 using Acceptor = asio::basic_socket_acceptor<Protocol>;
 using Parser = http::request_parser<http::buffer_body>;
 
@@ -61,8 +63,48 @@ std::string_view view(beast::string_view text) {
 }
 
 std::string error_body(std::string_view detail) {
-  return "{\"detail\":" + boost::json::serialize(boost::json::value(boost::json::string(detail))) + "}";
+  return "{\"detail\":" + boost::json::serialize(boost::json::value(boost::json::string(utf8::sanitize(detail)))) + "}";
 }
+
+// A socket and the one timer that bounds what is done with it.
+struct Connection : std::enable_shared_from_this<Connection> {
+  Connection(Socket accepted, const asio::any_io_executor& executor)
+      : socket(std::move(accepted)), timer(executor) {}
+
+  Socket socket;
+  asio::steady_timer timer;
+  std::uint64_t deadlines = 0;  // counts them, so that one that is over does nothing
+};
+
+// Cancels the connection's operations when time is up. Unlike Beast's it leaves the socket open, so that a
+// peer who is too slow can be told.
+class Deadline {
+ public:
+  Deadline(Connection& connection, std::chrono::milliseconds timeout)
+      : connection_(connection), expired_(std::make_shared<bool>(false)) {
+    const std::uint64_t number = ++connection.deadlines;
+    connection.timer.expires_after(timeout);
+    connection.timer.async_wait(
+        [self = connection.shared_from_this(), expired = expired_, number](boost::system::error_code error) {
+          if (error || self->deadlines != number) return;
+          *expired = true;
+          boost::system::error_code ignored;
+          self->socket.cancel(ignored);
+        });
+  }
+  ~Deadline() {
+    ++connection_.deadlines;
+    connection_.timer.cancel();
+  }
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+
+  [[nodiscard]] bool expired() const noexcept { return *expired_; }
+
+ private:
+  Connection& connection_;
+  std::shared_ptr<bool> expired_;
+};
 
 }  // namespace
 
@@ -89,7 +131,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     boost::system::error_code ignored;
     for (const auto& acceptor : acceptors_) acceptor->close(ignored);
     acceptors_.clear();
-    for (const auto& [stream, idle_since] : connections_) stream->socket().close(ignored);
+    for (const auto& [connection, idle_since] : connections_) connection->socket.close(ignored);
     sweep_timer_.cancel();
   }
 
@@ -119,7 +161,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     }
   }
 
-  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, Stream::socket_type socket);
+  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, Socket socket);
 
   // One timer for all idle connections instead of one each. Ended by stop().
   static asio::awaitable<void> close_idle_connections(std::shared_ptr<Impl> self) {
@@ -129,8 +171,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
       (void)co_await self->sweep_timer_.async_wait(kAsTuple);
       const auto limit = std::chrono::steady_clock::now() - self->options_.idle_timeout;
       boost::system::error_code ignored;
-      for (const auto& [stream, idle_since] : self->connections_) {
-        if (idle_since < limit) stream->socket().close(ignored);
+      for (const auto& [connection, idle_since] : self->connections_) {
+        if (idle_since < limit) connection->socket.close(ignored);
       }
     }
   }
@@ -140,18 +182,27 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   HttpServerOptions options_;
   bool stopped_ = false;
   std::vector<std::shared_ptr<Acceptor>> acceptors_;
-  std::unordered_map<Stream*, TimePoint> connections_;  // idle since; TimePoint::max() while at work
+  std::unordered_map<Connection*, TimePoint> connections_;  // idle since; TimePoint::max() while at work
   asio::steady_timer sweep_timer_;
   std::vector<std::string> unix_paths_;
 };
 
 namespace {
 
+// The path of a target that names the server as well, as a request to a proxy does (RFC 9112, 3.2.2).
+std::string_view without_authority(std::string_view target) {
+  constexpr std::string_view kScheme = "http://";
+  if (!target.starts_with(kScheme)) return target;
+  const std::size_t path = target.find_first_of("/?", kScheme.size());
+  return path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+}
+
 class Exchange final : public HttpExchange {
  public:
-  Exchange(Stream& stream, beast::flat_buffer& buffer, Parser& parser, const HttpServerOptions& options)
-      : stream_(stream), buffer_(buffer), parser_(parser), options_(options) {
-    const std::string_view target = view(parser_.get().target());
+  Exchange(Connection& connection, beast::flat_buffer& buffer, Parser& parser,
+           const HttpServerOptions& options)
+      : connection_(connection), buffer_(buffer), parser_(parser), options_(options) {
+    const std::string_view target = without_authority(view(parser_.get().target()));
     const std::size_t mark = target.find('?');
     auto decoded = percent_decode(target.substr(0, mark), false);
     if (!decoded) throw HttpError(400, "The request target has a malformed percent escape.");
@@ -194,8 +245,8 @@ class Exchange final : public HttpExchange {
       continued_ = true;
       if (beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
         constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-        stream_.expires_after(options_.transfer_timeout);
-        (void)co_await asio::async_write(stream_, asio::buffer(kContinue), kAsTuple);
+        const Deadline deadline(connection_, options_.transfer_timeout);
+        (void)co_await asio::async_write(connection_.socket, asio::buffer(kContinue), kAsTuple);
       }
     }
     auto& body = parser_.get().body();
@@ -203,14 +254,14 @@ class Exchange final : public HttpExchange {
     body.size = into.size();
     body.more = true;
     while (true) {
-      stream_.expires_after(options_.transfer_timeout);
-      auto [error, n] = co_await http::async_read_some(stream_, buffer_, parser_, kAsTuple);
+      const Deadline deadline(connection_, options_.transfer_timeout);
+      auto [error, n] = co_await http::async_read_some(connection_.socket, buffer_, parser_, kAsTuple);
       const std::size_t got = into.size() - body.size;
       if (error == http::error::need_buffer) error = {};
       if (error) {
         keep_alive_ = false;
         if (error == http::error::body_limit) throw HttpError(413, "The request body is too large.");
-        if (error == beast::error::timeout) throw HttpError(408, "The request body did not arrive in time.");
+        if (deadline.expired()) throw HttpError(408, "The request body did not arrive in time.");
         throw HttpError(400, "The request body broke off: " + error.message() + ".");
       }
       if (got > 0 || parser_.is_done()) co_return got;
@@ -243,21 +294,21 @@ class Exchange final : public HttpExchange {
     co_await drain();
     const std::string head = make_head(status, content_type, body.size(), headers);
     replied_ = true;
-    stream_.expires_after(options_.transfer_timeout);
+    const Deadline deadline(connection_, options_.transfer_timeout);
     const bool bare = is_head() || status == 204 || status == 304;
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head),
                                                     bare ? asio::const_buffer() : asio::buffer(body)};
-    const auto [error, n] = co_await asio::async_write(stream_, buffers, kAsTuple);
-    if (error) keep_alive_ = false;
+    const auto [error, n] = co_await asio::async_write(connection_.socket, buffers, kAsTuple);
+    if (error) abort();
   }
 
   asio::awaitable<bool> start(int status, std::string_view content_type, std::optional<std::uint64_t> length,
                               std::span<const Header> headers) override {
     co_await drain();
-    const std::string head = make_head(status, content_type, length, headers);
-    replied_ = true;
     chunked_ = !length && parser_.get().version() >= 11;
     if (!length && !chunked_) keep_alive_ = false;  // HTTP/1.0: the end of the connection ends the body
+    const std::string head = make_head(status, content_type, length, headers);
+    replied_ = true;
     co_return co_await send(asio::buffer(head));
   }
 
@@ -283,7 +334,7 @@ class Exchange final : public HttpExchange {
     broken_ = true;
     keep_alive_ = false;
     boost::system::error_code ignored;
-    stream_.socket().close(ignored);
+    connection_.socket.close(ignored);
   }
 
   bool replied() const override { return replied_; }
@@ -296,12 +347,9 @@ class Exchange final : public HttpExchange {
   template <class Buffers>
   asio::awaitable<bool> send(const Buffers& buffers) {
     if (broken_) co_return false;
-    stream_.expires_after(options_.transfer_timeout);
-    const auto [error, n] = co_await asio::async_write(stream_, buffers, kAsTuple);
-    if (error) {
-      broken_ = true;
-      keep_alive_ = false;
-    }
+    const Deadline deadline(connection_, options_.transfer_timeout);
+    const auto [error, n] = co_await asio::async_write(connection_.socket, buffers, kAsTuple);
+    if (error) abort();
     co_return !error;
   }
 
@@ -348,7 +396,7 @@ class Exchange final : public HttpExchange {
     return head.append("\r\n");
   }
 
-  Stream& stream_;
+  Connection& connection_;
   beast::flat_buffer& buffer_;
   Parser& parser_;
   const HttpServerOptions& options_;
@@ -361,25 +409,25 @@ class Exchange final : public HttpExchange {
   bool broken_ = false;
 };
 
-asio::awaitable<void> refuse(Stream& stream, int status, std::string_view detail) {
+asio::awaitable<void> refuse(Connection& connection, int status, std::string_view detail) {
   const std::string body = error_body(detail);
   const std::string head =
       "HTTP/1.1 " + std::to_string(status) + " " + std::string(reason_phrase(status)) +
       "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
       "\r\nConnection: close\r\n\r\n";
   const std::array<asio::const_buffer, 2> buffers{asio::buffer(head), asio::buffer(body)};
-  stream.expires_after(std::chrono::seconds(5));
-  (void)co_await asio::async_write(stream, buffers, kAsTuple);
+  const Deadline deadline(connection, std::chrono::seconds(5));
+  (void)co_await asio::async_write(connection.socket, buffers, kAsTuple);
 }
 
 // Ends a connection whose peer may still be sending: a plain close would reset it and lose our reply.
-asio::awaitable<void> linger(Stream& stream) {
+asio::awaitable<void> linger(Connection& connection) {
   boost::system::error_code ignored;
-  stream.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+  connection.socket.shutdown(asio::socket_base::shutdown_send, ignored);
   std::array<char, 16 * 1024> scrap;  // NOLINT(cppcoreguidelines-pro-type-member-init): never read
-  stream.expires_after(std::chrono::seconds(2));
+  const Deadline deadline(connection, std::chrono::seconds(2));
   for (std::size_t total = 0; total < 64 * kMaxDrain;) {
-    const auto [error, n] = co_await stream.async_read_some(asio::buffer(scrap), kAsTuple);
+    const auto [error, n] = co_await connection.socket.async_read_some(asio::buffer(scrap), kAsTuple);
     if (error) break;
     total += n;
   }
@@ -387,15 +435,20 @@ asio::awaitable<void> linger(Stream& stream) {
 
 }  // namespace
 
-asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream::socket_type socket) {
-  Stream stream(std::move(socket));
+asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket socket) {
+  const auto shared = std::make_shared<Connection>(std::move(socket), self->executor_);
+  Connection& connection = *shared;
   struct Registration {
-    std::unordered_map<Stream*, TimePoint>& connections;
-    Stream* stream;
-    ~Registration() { connections.erase(stream); }
+    std::unordered_map<Connection*, TimePoint>& connections;
+    Connection* connection;
+    ~Registration() {
+      connections.erase(connection);
+      boost::system::error_code ignored;
+      connection->socket.close(ignored);
+    }
   };
-  TimePoint& idle_since = self->connections_.emplace(&stream, TimePoint::max()).first->second;
-  const Registration registration{self->connections_, &stream};
+  TimePoint& idle_since = self->connections_.emplace(&connection, TimePoint::max()).first->second;
+  const Registration registration{self->connections_, &connection};
   const HttpServerOptions& options = self->options_;
 
   beast::flat_buffer buffer(std::max(options.max_header_bytes, std::size_t{64 * 1024}));
@@ -403,25 +456,32 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream
     if (buffer.size() == 0) {
       buffer.shrink_to_fit();  // an idle connection holds no memory
       idle_since = std::chrono::steady_clock::now();
-      const auto [error] = co_await stream.socket().async_wait(Stream::socket_type::wait_read, kAsTuple);
+      const auto [error] = co_await connection.socket.async_wait(Socket::wait_read, kAsTuple);
       idle_since = TimePoint::max();
       if (error) co_return;
     }
     Parser parser;
     parser.header_limit(static_cast<std::uint32_t>(options.max_header_bytes));
     parser.body_limit(boost::none);  // handlers bound what they read
-    stream.expires_after(options.header_timeout);
-    const auto [error, n] = co_await http::async_read_header(stream, buffer, parser, kAsTuple);
+    boost::system::error_code error;
+    bool too_slow = false;
+    {
+      const Deadline deadline(connection, options.header_timeout);
+      std::size_t n = 0;
+      std::tie(error, n) = co_await http::async_read_header(connection.socket, buffer, parser, kAsTuple);
+      too_slow = deadline.expired();
+    }
     if (error) {
       if (error == http::error::header_limit) {
-        co_await refuse(stream, 431, "The request head is too large.");
-        co_await linger(stream);
-      } else if (error == beast::error::timeout) {
-        co_await refuse(stream, 408, "The request head did not arrive in time.");
+        co_await refuse(connection, 431, "The request head is too large.");
+        co_await linger(connection);
+      } else if (too_slow) {
+        co_await refuse(connection, 408, "The request head did not arrive in time.");
+        co_await linger(connection);
       } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
                  error != http::error::end_of_stream && error != http::error::partial_message) {
-        co_await refuse(stream, 400, "This is not an HTTP request: " + error.message() + ".");
-        co_await linger(stream);
+        co_await refuse(connection, 400, "This is not an HTTP request: " + error.message() + ".");
+        co_await linger(connection);
       }
       co_return;
     }
@@ -429,7 +489,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream
     std::optional<HttpError> failure;
     std::optional<Exchange> exchange;
     try {
-      exchange.emplace(stream, buffer, parser, options);
+      exchange.emplace(connection, buffer, parser, options);
       co_await self->handler_(*exchange);
       if (!exchange->replied()) failure.emplace(500, "The handler gave no reply.");
     } catch (const HttpError& caught) {
@@ -438,7 +498,8 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream
       failure.emplace(500, "An unexpected error occurred. Please try again later.");
     }
     if (!exchange) {
-      co_await refuse(stream, failure->status(), failure->what());
+      co_await refuse(connection, failure->status(), failure->what());
+      co_await linger(connection);
       co_return;
     }
     if (failure) {
@@ -449,9 +510,9 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Stream
       }
     }
     if (!exchange->keep_alive()) {
-      if (!parser.is_done()) co_await linger(stream);
+      if (!parser.is_done() && connection.socket.is_open()) co_await linger(connection);
       boost::system::error_code ignored;
-      stream.socket().shutdown(asio::socket_base::shutdown_both, ignored);
+      connection.socket.shutdown(asio::socket_base::shutdown_both, ignored);
       co_return;
     }
   }
@@ -490,8 +551,10 @@ void HttpServer::listen_unix(const std::string& path) {
       throw Error(ErrorCode::conflict,
                   "listening on unix:" + path + ": something that is not a socket is there");
     }
-    const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    // Only a refusal says that nobody listens: one whose queue is full answers EAGAIN.
+    const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+        errno != ECONNREFUSED) {
       throw Error(ErrorCode::conflict, "listening on unix:" + path + ": another process listens there");
     }
     ::unlink(path.c_str());

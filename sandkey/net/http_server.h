@@ -23,9 +23,9 @@ namespace sandkey::net {
 struct HttpServerOptions {
   std::size_t max_header_bytes = 16 * 1024;
   std::size_t max_connections = 15'000;
-  std::chrono::seconds header_timeout{30};     // for a whole request head, from its first byte on
-  std::chrono::seconds idle_timeout{300};      // between requests
-  std::chrono::seconds transfer_timeout{120};  // for each piece of a body to move, either way
+  std::chrono::milliseconds header_timeout{30'000};     // for a whole request head, from its first byte on
+  std::chrono::milliseconds idle_timeout{300'000};      // between requests
+  std::chrono::milliseconds transfer_timeout{120'000};  // for each piece of a body to move, either way
 };
 
 // What a handler throws to answer with a status and a JSON body {"detail": message}.
@@ -39,7 +39,7 @@ class HttpError : public std::runtime_error {
 };
 
 // One request and its reply. Handed to the handler by reference and valid until that returns. Not
-// thread-safe.
+// thread-safe; one operation at a time.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;

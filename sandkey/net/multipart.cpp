@@ -73,11 +73,12 @@ void MultipartParser::feed(std::string_view bytes) {
     switch (state_) {
       case State::preamble: {
         const std::size_t found = buffer_.find(delimiter_);
-        if (found == std::string::npos) {
-          if (buffer_.size() > kMaxPartHeader)
-            throw std::invalid_argument("no boundary at the beginning of the form");
-          return;
+        // The same limit however the bytes come: what is found in time was not given up on before.
+        if (found == std::string::npos ? buffer_.size() >= kMaxPartHeader
+                                       : found + delimiter_.size() > kMaxPartHeader) {
+          throw std::invalid_argument("no boundary at the beginning of the form");
         }
+        if (found == std::string::npos) return;
         buffer_.erase(0, found + delimiter_.size());
         state_ = State::after_boundary;
         break;
@@ -93,12 +94,13 @@ void MultipartParser::feed(std::string_view bytes) {
         }
         break;
       case State::header: {
-        const std::size_t end = buffer_.find("\r\n\r\n");
-        if (end == std::string::npos || end > kMaxPartHeader) {
-          if (buffer_.size() > kMaxPartHeader)
-            throw std::invalid_argument("the header of a form part is too long");
-          return;
+        constexpr std::string_view kEnd = "\r\n\r\n";
+        const std::size_t end = buffer_.find(kEnd);
+        if (end == std::string::npos ? buffer_.size() >= kMaxPartHeader
+                                     : end + kEnd.size() > kMaxPartHeader) {
+          throw std::invalid_argument("the header of a form part is too long");
         }
+        if (end == std::string::npos) return;
         parse_header(std::string_view(buffer_).substr(0, end));
         buffer_.erase(0, end + 4);
         state_ = State::data;
