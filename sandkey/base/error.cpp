@@ -61,6 +61,16 @@ std::string_view to_string(Processed processed) noexcept {
 Error::Error(ErrorCode code, const std::string& message, ErrorContext context)
     : std::runtime_error(message), code_(code), context_(std::move(context)) {}
 
+void throw_error(ErrorCode code, const std::string& message, ErrorContext context) {
+  switch (code) {
+    case ErrorCode::credential_missing:
+    case ErrorCode::credential_malformed:
+    case ErrorCode::unauthenticated:
+    case ErrorCode::permission_denied: throw AuthenticationError(code, message, std::move(context));
+    default: throw Error(code, message, std::move(context));
+  }
+}
+
 Error system_error(const std::string& what, int error_number) {
   ErrorCode code = ErrorCode::unavailable;
   switch (error_number) {

@@ -22,6 +22,21 @@ TEST(Error, CarriesItsCodeAndContextThroughACopy) {
   EXPECT_EQ(to_string(copy.context().processed), "no");
 }
 
+TEST(Error, ThrowErrorKeepsTheKind) {
+  const Error value(ErrorCode::unauthenticated, "no", {.operation = "list"});
+  try {
+    throw_error(value);
+  } catch (const AuthenticationError& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unauthenticated);
+    EXPECT_EQ(error.context().operation, "list");
+  }
+  try {
+    throw_error(ErrorCode::not_found, "gone");
+  } catch (const Error& error) {
+    EXPECT_EQ(dynamic_cast<const AuthenticationError*>(&error), nullptr);
+  }
+}
+
 TEST(Error, SystemErrorsNameTheCause) {
   const Error error = system_error("opening /x", ENOENT);
   EXPECT_EQ(error.code(), ErrorCode::not_found);
