@@ -94,7 +94,10 @@ class Agent::Impl {
   void stop() {
     mcp_.close();
     server_.stop();
-    if (viewer_) viewer_->stop();
+    if (viewer_) {
+      viewer_->stop();
+      ::unlink(kViewerUrlFile);
+    }
     streams_.close();
     actions_.close();
   }

@@ -59,6 +59,10 @@ struct Arguments {
   throw Error(ErrorCode::invalid_argument, what + "; see sandkey-agent --help");
 }
 
+bool known_flag(std::string_view name) {
+  return name == "--warm-python" || name == "--version" || name == "--help";
+}
+
 std::optional<Arguments> parse(int argc, char** argv) {
   Arguments arguments;
   for (int i = 1; i < argc; ++i) {
@@ -80,6 +84,8 @@ std::optional<Arguments> parse(int argc, char** argv) {
       arguments.working_dir = value();
     } else if (name == "--session-key-file") {
       arguments.session_key_file = value();
+    } else if (attached && known_flag(name)) {
+      fail_usage("reading the command line: " + std::string(name) + " takes no value");
     } else if (name == "--warm-python") {
       arguments.warm_python = true;
     } else if (name == "--version") {
@@ -133,7 +139,11 @@ void listen(sandkey::agent::Agent& agent, const std::string& address) {
   }
   const std::size_t colon = address.rfind(':');
   std::string host = colon == std::string::npos ? std::string() : address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != std::string::npos) {
+    host.clear();  // which colon is the last one of an IPv6 address cannot be told
+  }
   std::uint16_t port = 0;
   const std::string_view digits =
       std::string_view(address).substr(colon == std::string::npos ? 0 : colon + 1);
@@ -195,7 +205,10 @@ int run(int argc, char** argv) {
     context.stop();
   });
   context.run();
-  return 0;
+  // Handlers that still wait hold references into the agent, and the event loop would only end them after it. Nothing
+  // that matters is left to destructors: stop() has killed what runs and removed what lies about.
+  std::fflush(nullptr);
+  ::_exit(0);
 }
 
 }  // namespace

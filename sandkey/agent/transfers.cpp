@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -81,6 +82,20 @@ unsigned mode_of(const HttpExchange& exchange, unsigned fallback) {
   return mode & 0777U;
 }
 
+// Written as a client of OpenHands may write it, in whatever case.
+bool flag_of(const HttpExchange& exchange, std::string_view parameter) {
+  std::string text = exchange.query(parameter).value_or("false");
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  for (const std::string_view yes : {"true", "1", "yes", "on", "t", "y"}) {
+    if (text == yes) return true;
+  }
+  for (const std::string_view no : {"false", "0", "no", "off", "f", "n"}) {
+    if (text == no) return false;
+  }
+  throw HttpError(422, "The query parameter '" + std::string(parameter) + "' must be true or false.");
+}
+
 void write_all(int fd, std::string_view bytes, const std::string& what) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());
@@ -104,14 +119,17 @@ class NewFile {
     fd_.reset(::mkostemp(temporary_.data(), O_CLOEXEC));
     if (!fd_) throw system_error("writing " + path_.string(), errno);
   }
-  ~NewFile() {
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  }
+  ~NewFile() { discard(); }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
 
   void write(std::string_view bytes) { write_all(fd_.get(), bytes, "writing " + path_.string()); }
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+  void discard() noexcept {
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    temporary_.clear();
+  }
 
   void commit(unsigned mode) {
     // An existing file keeps its mode and, where we may, its owner.
@@ -244,8 +262,7 @@ fs::path without_trailing_slash(const std::string& path) {
 
 asio::awaitable<void> upload_file(asio::any_io_executor executor, HttpExchange& exchange) {
   const std::string destination = absolute_path(exchange, "destination");
-  const std::string flag = exchange.query("recursive").value_or("false");
-  const bool recursive = flag == "true" || flag == "True" || flag == "1";
+  const bool recursive = flag_of(exchange, "recursive");
   const std::string boundary = net::multipart_boundary(exchange.header("content-type"));
   if (boundary.empty()) throw HttpError(422, "The body must be multipart/form-data with a field 'file'.");
   std::optional<HttpError> failure;
@@ -269,6 +286,7 @@ asio::awaitable<void> upload_file(asio::any_io_executor executor, HttpExchange& 
         extract(fd, destination, {.format = ArchiveFormat::zip, .outward_symlinks = true});
       });
       co_await unpacking.join();
+      file->discard();  // before the reply: whoever has that may list the folder
     } else {
       file->commit(0644);
     }

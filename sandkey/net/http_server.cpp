@@ -55,6 +55,7 @@ using TimePoint = std::chrono::steady_clock::time_point;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 // A body nobody read is drained up to this much to keep the connection; beyond it, closing is cheaper.
 constexpr std::size_t kMaxDrain = 256 * 1024;
+constexpr std::size_t kHeadPiece = 4 * 1024;
 constexpr std::chrono::milliseconds kAcceptPause{20};  // when descriptors ran out
 constexpr std::chrono::milliseconds kMaxSweepPause{10'000};
 
@@ -63,7 +64,8 @@ std::string_view view(beast::string_view text) {
 }
 
 std::string error_body(std::string_view detail) {
-  return "{\"detail\":" + boost::json::serialize(boost::json::value(boost::json::string(utf8::sanitize(detail)))) + "}";
+  return "{\"detail\":" +
+         boost::json::serialize(boost::json::value(boost::json::string(utf8::sanitize(detail)))) + "}";
 }
 
 // A socket and the one timer that bounds what is done with it.
@@ -271,6 +273,7 @@ class Exchange final : public HttpExchange {
   asio::awaitable<std::string> read_body(std::size_t limit) override {
     const auto length = parser_.content_length();
     if (length && *length > limit) {
+      keep_alive_ = false;  // what is too much is not waited for either
       throw HttpError(413, "The request body of " + std::to_string(*length) + " bytes is over the limit of " +
                                std::to_string(limit) + ".");
     }
@@ -281,6 +284,7 @@ class Exchange final : public HttpExchange {
       const std::size_t n = co_await read_some(piece);
       if (n == 0) break;
       if (body.size() + n > limit) {
+        keep_alive_ = false;
         throw HttpError(413, "The request body is over the limit of " + std::to_string(limit) + " bytes.");
       }
       body.append(piece.data(), n);
@@ -339,7 +343,6 @@ class Exchange final : public HttpExchange {
 
   bool replied() const override { return replied_; }
   [[nodiscard]] bool keep_alive() const { return keep_alive_ && !broken_; }
-  void close_after_reply() { keep_alive_ = false; }
 
  private:
   [[nodiscard]] bool is_head() const { return parser_.get().method() == http::verb::head; }
@@ -409,6 +412,30 @@ class Exchange final : public HttpExchange {
   bool broken_ = false;
 };
 
+// Beast's own reader takes no account of header lines it has already stored, so many small ones would grow
+// without limit.
+asio::awaitable<boost::system::error_code> read_head(Connection& connection, beast::flat_buffer& buffer,
+                                                     Parser& parser, std::size_t limit) {
+  boost::system::error_code error;
+  std::size_t size = 0;
+  while (true) {
+    if (buffer.size() > 0) {
+      const std::size_t used = parser.put(buffer.data(), error);
+      buffer.consume(used);
+      size += used;
+      if (error && error != http::error::need_more) co_return error;
+      const bool done = parser.is_header_done();
+      if (size + (done ? 0 : buffer.size()) > limit)
+        co_return http::make_error_code(http::error::header_limit);
+      if (done) co_return boost::system::error_code();
+    }
+    std::size_t n = 0;
+    std::tie(error, n) = co_await connection.socket.async_read_some(buffer.prepare(kHeadPiece), kAsTuple);
+    if (error) co_return error;
+    buffer.commit(n);
+  }
+}
+
 asio::awaitable<void> refuse(Connection& connection, int status, std::string_view detail) {
   const std::string body = error_body(detail);
   const std::string head =
@@ -467,8 +494,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket
     bool too_slow = false;
     {
       const Deadline deadline(connection, options.header_timeout);
-      std::size_t n = 0;
-      std::tie(error, n) = co_await http::async_read_header(connection.socket, buffer, parser, kAsTuple);
+      error = co_await read_head(connection, buffer, parser, options.max_header_bytes);
       too_slow = deadline.expired();
     }
     if (error) {
