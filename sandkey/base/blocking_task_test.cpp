@@ -45,7 +45,8 @@ TEST(BlockingTask, JoinWaitsForTheEndOfTheWork) {
   Engine engine;
   std::atomic<bool> done{false};
   const auto task = [](std::atomic<bool>* flag) -> asio::awaitable<bool> {
-    BlockingTask work(co_await asio::this_coro::executor, [flag] { *flag = true; });
+    const auto executor = co_await asio::this_coro::executor;
+    BlockingTask work(executor, [flag] { *flag = true; });
     co_await work.join();
     co_return flag->load();
   };
@@ -57,7 +58,8 @@ TEST(BlockingTask, RunsOnAThreadThatMayBlockWhileTheLoopGoesOn) {
   Pipe pipe;
   const auto task = [](Engine* on, Pipe* through) -> asio::awaitable<bool> {
     std::promise<std::thread::id> where;
-    BlockingTask work(co_await asio::this_coro::executor, [&where, fd = through->read.get()] {
+    const auto executor = co_await asio::this_coro::executor;
+    BlockingTask work(executor, [&where, fd = through->read.get()] {
       where.set_value(std::this_thread::get_id());
       wait_for_end(fd);
     });
@@ -72,8 +74,8 @@ TEST(BlockingTask, RunsOnAThreadThatMayBlockWhileTheLoopGoesOn) {
 TEST(BlockingTask, JoinThrowsWhatTheWorkThrew) {
   Engine engine;
   const auto task = []() -> asio::awaitable<void> {
-    BlockingTask work(co_await asio::this_coro::executor,
-                      [] { throw Error(ErrorCode::quota_exceeded, "the disk is full"); });
+    const auto executor = co_await asio::this_coro::executor;
+    BlockingTask work(executor, [] { throw Error(ErrorCode::quota_exceeded, "the disk is full"); });
     co_await work.join();
   };
   try {
@@ -89,7 +91,8 @@ TEST(BlockingTask, WhatTheWorkHeldOpenIsClosedBeforeJoinReturns) {
   const auto held = std::make_shared<int>(1);
   const std::weak_ptr<int> seen = held;
   const auto task = [](std::shared_ptr<int> what, std::weak_ptr<int> still) -> asio::awaitable<bool> {
-    BlockingTask work(co_await asio::this_coro::executor, [what = std::move(what)] { (void)what; });
+    const auto executor = co_await asio::this_coro::executor;
+    BlockingTask work(executor, [what = std::move(what)] { (void)what; });
     co_await work.join();
     co_return still.expired();
   };
@@ -105,7 +108,8 @@ TEST(BlockingTask, TheDestructorWaitsForWorkThatNobodyJoined) {
   const auto task = [](std::atomic<bool>* flag) -> asio::awaitable<void> {
     Pipe pipe;
     {
-      BlockingTask work(co_await asio::this_coro::executor, [flag, fd = pipe.read.get()] {
+      const auto executor = co_await asio::this_coro::executor;
+      BlockingTask work(executor, [flag, fd = pipe.read.get()] {
         wait_for_end(fd);
         *flag = true;
       });
@@ -127,7 +131,8 @@ TEST(BlockingTask, ACancelledJoinEndsAtOnceAndTheWorkIsStillWaitedFor) {
       Pipe* pipe;
       ~CloseLast() { pipe->write.reset(); }
     };
-    BlockingTask work(co_await asio::this_coro::executor, [flag, fd = through->read.get()] {
+    const auto executor = co_await asio::this_coro::executor;
+    BlockingTask work(executor, [flag, fd = through->read.get()] {
       wait_for_end(fd);
       *flag = true;
     });

@@ -66,8 +66,10 @@ void throw_error(ErrorCode code, const std::string& message, ErrorContext contex
     case ErrorCode::credential_missing:
     case ErrorCode::credential_malformed:
     case ErrorCode::unauthenticated:
-    case ErrorCode::permission_denied: throw AuthenticationError(code, message, std::move(context));
-    default: throw Error(code, message, std::move(context));
+    case ErrorCode::permission_denied:
+      throw AuthenticationError(code, message, std::move(context));
+    default:
+      throw Error(code, message, std::move(context));
   }
 }
 

@@ -67,10 +67,12 @@ class AuthenticationError : public Error {
   using Error::Error;
 };
 
-// Throws an AuthenticationError where the code is one of its four, otherwise an Error. For code that has its error as
-// a value: a value of type Error has lost what it derived from.
+// Throws an AuthenticationError where the code is one of its four, otherwise an Error. For code that has its
+// error as a value: a value of type Error has lost what it derived from.
 [[noreturn]] void throw_error(ErrorCode code, const std::string& message, ErrorContext context = {});
-[[noreturn]] inline void throw_error(const Error& error) { throw_error(error.code(), error.what(), error.context()); }
+[[noreturn]] inline void throw_error(const Error& error) {
+  throw_error(error.code(), error.what(), error.context());
+}
 
 // `operation: what strerror says`, as `unavailable` unless errno names something more exact.
 [[nodiscard]] Error system_error(const std::string& what, int error_number);

@@ -23,7 +23,9 @@ TEST(Error, CarriesItsCodeAndContextThroughACopy) {
 }
 
 TEST(Error, ThrowErrorKeepsTheKind) {
-  const Error value(ErrorCode::unauthenticated, "no", {.operation = "list"});
+  ErrorContext context;
+  context.operation = "list";
+  const Error value(ErrorCode::unauthenticated, "no", context);
   try {
     throw_error(value);
   } catch (const AuthenticationError& error) {

@@ -36,7 +36,8 @@ class TurnstileTest : public ::testing::Test {
   }
 
   // Starts it, cancellable with `signal`.
-  void start(std::string name, asio::steady_timer* door = nullptr, asio::cancellation_signal* signal = nullptr) {
+  void start(std::string name, asio::steady_timer* door = nullptr,
+             asio::cancellation_signal* signal = nullptr) {
     auto note = [this, name](const std::exception_ptr& failure) {
       if (failure) log_.push_back(name + (is_cancellation(failure) ? " cancelled" : " failed"));
     };
@@ -118,8 +119,8 @@ TEST_F(TurnstileTest, ACancellationJustWhenItIsGrantedPassesTheTurnOn) {
   start("c");
   settle();
   ASSERT_TRUE(held);
-  held.reset();                                        // b is granted the turn, but has not run yet
-  signal.emit(asio::cancellation_type::terminal);      // and now never will
+  held.reset();                                    // b is granted the turn, but has not run yet
+  signal.emit(asio::cancellation_type::terminal);  // and now never will
   settle();
   EXPECT_THAT(log_.back(), "c out");
   EXPECT_THAT(log_, ::testing::Contains("b cancelled"));

@@ -3,6 +3,7 @@
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/net/url.h"
+#include "sandkey/runtime/agent_client.h"
 #include "sandkey/runtime/fixed_agent.h"
 
 #include <fcntl.h>
@@ -49,10 +50,22 @@ std::unique_ptr<ActionExecutionClient> attach(Engine& engine, const Target& targ
   RuntimeOptions options;
   options.attach_to_existing = true;
   OpenHandsConfig config;
-  config.sandbox.remote_runtime_init_timeout = std::chrono::seconds(10);
+  config.sandbox.remote_runtime_init_timeout =
+      std::chrono::ceil<std::chrono::seconds>(parse_duration(target.start_timeout, "--start-timeout"));
   auto runtime = std::make_unique<ActionExecutionClient>(engine, std::move(provider), config, nullptr,
                                                          "default", std::move(options));
   runtime->connect();
+  return runtime;
+}
+
+std::unique_ptr<ActionExecutionClient> attach_own(Engine& engine, const Target& target,
+                                                  std::string_view what) {
+  auto runtime = attach(engine, target);
+  if (runtime->agent().greeting().protocol == 0) {
+    throw Error(ErrorCode::unsupported, std::string(what) + ": the agent at " + target.agent +
+                                            " is not Sandkey's, and others cannot do this; start "
+                                            "sandkey-agent there");
+  }
   return runtime;
 }
 

@@ -23,10 +23,14 @@ inline constexpr int kNoSuchCommand = 127;
 struct Target {
   std::string agent = {};  // URL or unix:PATH
   std::string session_key_file = {};
+  std::string start_timeout = "10s";  // for the agent to answer
 };
 
 // An attached, connected runtime.
 [[nodiscard]] std::unique_ptr<ActionExecutionClient> attach(Engine& engine, const Target& target);
+// The same; throws Error(unsupported) where the agent is not Sandkey's own, which `what` needs.
+[[nodiscard]] std::unique_ptr<ActionExecutionClient> attach_own(Engine& engine, const Target& target,
+                                                                std::string_view what);
 
 struct RunOptions {
   Target target = {};

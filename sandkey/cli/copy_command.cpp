@@ -106,7 +106,7 @@ int copy(Engine& engine, const CopyOptions& options) {
     throw Error(ErrorCode::invalid_argument,
                 "copying: the path in the sandbox must be absolute, as in :/workspace/file");
   }
-  const auto runtime = attach(engine, options.target);
+  const auto runtime = attach_own(engine, options.target, "copying");
   ProgressLine progress(base_name(from_sandbox ? inside : options.source));
   if (from_sandbox) {
     engine.wait(download(runtime->agent(), inside, options.destination, progress));

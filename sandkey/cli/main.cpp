@@ -6,10 +6,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -22,6 +24,8 @@ void add_target(CLI::App* command, cli::Target& target) {
       ->envname("SANDKEY_AGENT");
   command->add_option("--session-key-file", target.session_key_file, "A file with the agent's session key")
       ->envname("SANDKEY_SESSION_KEY_FILE");
+  command->add_option("--start-timeout", target.start_timeout, "How long to wait for the agent to answer")
+      ->capture_default_str();
 }
 
 // One line for people; with --json one document for programs, still on stderr: stdout holds results only.
@@ -60,11 +64,12 @@ int main(int argc, char** argv) {
   cli::RunOptions run;
   CLI::App* run_command = app.add_subcommand("run", "Run a command, with its output live and its exit code");
   add_target(run_command, run.target);
-  run_command->add_option("--env", run.env, "NAME=VALUE, or NAME to pass our own on (repeatable)");
+  run_command->add_option("--env", run.env, "NAME=VALUE, or NAME to pass our own on (repeatable)")
+      ->allow_extra_args(false);
   run_command->add_option("--cwd", run.cwd, "Where to run it (default: the agent's working directory)");
   run_command->add_option("--timeout", timeout, "End it after this long: 30s, 5m, ...");
   run_command->add_flag("--json", json, "Print one JSON document at the end instead of the output");
-  run_command->add_option("command", run.command, "The program and its arguments, after --")->required();
+  run_command->add_option("command", run.command, "The program and its arguments, after --");
   run_command->positionals_at_end();
 
   cli::PythonOptions python;
@@ -89,7 +94,18 @@ int main(int argc, char** argv) {
   copy_command->add_option("destination", copy.destination, "Where to")->required();
 
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words(argv + 1, argv + argc);
+    // What follows "--" is the command, word for word; CLI11 would take "[a,b]" for two.
+    const auto dashes = std::find(words.begin(), words.end(), "--");
+    std::vector<std::string> command;
+    if (dashes != words.end() && words.front() == "run") {
+      command.assign(dashes + 1, words.end());
+      words.erase(dashes, words.end());
+    }
+    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    app.parse(std::move(words));
+    if (!command.empty()) run.command.insert(run.command.end(), command.begin(), command.end());
+    if (run_command->parsed() && run.command.empty()) throw CLI::RequiredError("command");
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? 0 : cli::kOwnFailure;

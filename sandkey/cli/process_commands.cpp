@@ -20,6 +20,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,7 +109,20 @@ asio::awaitable<ExecResult> attend(Engine& engine, AgentStream& stream, ExecSink
         });
     around.cancel();
   };
-  co_await around.run(body());
+  std::exception_ptr failure;
+  try {
+    co_await around.run(body());
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) {
+    // Nobody will follow it any more, as when our own output was closed.
+    try {
+      if (begun) co_await stream.kill();
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the first failure is the one to tell
+    }
+    std::rethrow_exception(failure);
+  }
   co_return result;
 }
 
@@ -149,7 +163,7 @@ int run(Engine& engine, const RunOptions& options) {
   command.timeout = options.timeout;
   for (const std::string& variable : options.env) command.env.insert(parse_variable(variable));
 
-  const auto runtime = attach(engine, options.target);
+  const auto runtime = attach_own(engine, options.target, "running a command");
   const auto stream = runtime->agent().exec(command);
   std::array<Captured, 2> captured;
   const bool json = options.json;
@@ -218,7 +232,7 @@ int shell(Engine& engine, const Target& target) {
     throw Error(ErrorCode::invalid_argument,
                 "opening a shell: standard input is not a terminal; use sandkey run");
   }
-  const auto runtime = attach(engine, target);
+  const auto runtime = attach_own(engine, target, "opening a shell");
   ExecCommand command;
   command.argv = {"/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash -i; exec sh -i"};
   const char* term = std::getenv("TERM");

@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/base/turnstile.h"
+#include "sandkey/base/utf8.h"
 #include "sandkey/events/event_stream.h"
 #include "sandkey/runtime/agent_client.h"
 #include "sandkey/runtime/shell_quote.h"
@@ -70,7 +71,24 @@ void require_variables(const std::map<std::string, std::string>& variables) {
       throw Error(ErrorCode::invalid_argument,
                   "setting environment variables: the value of " + name + " holds a NUL byte");
     }
+    if (!utf8::is_valid(value)) {  // it travels as JSON, which would change it
+      throw Error(ErrorCode::invalid_argument,
+                  "setting environment variables: the value of " + name + " is not valid UTF-8");
+    }
   }
+}
+
+// As shell_quote(), but on one line; for bash.
+std::string bash_quote_line(const std::string& text) {
+  std::string out;
+  for (const char c : shell_quote(text)) {
+    if (c == '\n') {
+      out += "'$'\\n''";
+    } else {
+      out += c;
+    }
+  }
+  return out;
 }
 
 Error with_phase(const Error& error, const std::string& phase) {
@@ -78,9 +96,6 @@ Error with_phase(const Error& error, const std::string& phase) {
   context.operation = "connect";
   context.phase = phase;
   const std::string message = "connecting (" + phase + "): " + error.what();
-  if (dynamic_cast<const AuthenticationError*>(&error) != nullptr) {
-    return AuthenticationError(error.code(), message, std::move(context));
-  }
   return Error(error.code(), message, std::move(context));
 }
 
@@ -161,19 +176,28 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   [[nodiscard]] const OpenHandsConfig& config() const noexcept { return config_; }
   [[nodiscard]] RuntimeStatus status() const noexcept { return status_; }
   [[nodiscard]] AgentClient& agent() {
-    if (!agent_) throw not_connected("using the agent");
+    if (!connected_) throw not_connected("using the agent");
     return *agent_;
   }
 
-  // Runs on executor_, whoever calls.
+  // Runs on executor_, whoever calls; `self` since a caller may let go of the runtime meanwhile.
   template <class T>
-  asio::awaitable<T> here(asio::awaitable<T> task) {
-    const auto self = shared_from_this();  // a caller may let go of the runtime meanwhile
-    co_return co_await asio::co_spawn(executor_, std::move(task), asio::use_awaitable);
+  static asio::awaitable<T> here(std::shared_ptr<Impl> self, asio::awaitable<T> task) {
+    co_return co_await asio::co_spawn(self->executor_, std::move(task), asio::use_awaitable);
   }
 
   asio::awaitable<void> connect() {
+    if (connected_) co_return;
     if (closed_) throw Error(ErrorCode::cancelled, "connecting: the runtime was closed");
+    if (connecting_) throw Error(ErrorCode::conflict, "connecting: another connect() is under way");
+    struct Connecting {
+      bool& flag;
+      explicit Connecting(bool& f) : flag(f) { flag = true; }
+      ~Connecting() { flag = false; }
+      Connecting(const Connecting&) = delete;
+      Connecting& operator=(const Connecting&) = delete;
+    };
+    const Connecting connecting(connecting_);
     const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
     std::string phase = "find the sandbox";
     std::optional<Error> failed;
@@ -184,7 +208,6 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         throw Error(ErrorCode::not_found, "there is no sandbox of the session '" + sid_ +
                                               "'; connect without attach_to_existing to create it");
       }
-      created_ = !found;
       if (!found) {
         phase = "create the sandbox";
         SandboxIntent intent{.sid = sid_, .working_dir = config_.workspace_mount_path_in_sandbox};
@@ -206,27 +229,28 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         set_status(RuntimeStatus::setting_up_workspace);
         co_await setup_initial_env(deadline);
       }
-      connected_ = true;
-      set_status(RuntimeStatus::ready);
+      if (!closed_) {
+        connected_ = true;
+        set_status(RuntimeStatus::ready);
+      }
     } catch (const Error& error) {
       failed = with_phase(error, phase);
     }
+    if (closed_) {
+      if (sandbox_) co_await end_sandbox();  // close() may not have known of it
+      throw Error(ErrorCode::cancelled, "connecting: the runtime was closed meanwhile");
+    }
     if (!failed) co_return;
     set_status(RuntimeStatus::error, failed->what());
-    if (dynamic_cast<const AuthenticationError*>(&*failed) != nullptr) {
-      throw AuthenticationError(failed->code(), failed->what(), failed->context());
-    }
-    throw *failed;
+    throw_error(*failed);
   }
 
   asio::awaitable<void> close() {
-    if (std::exchange(closed_, true)) co_return;
+    if (closed_.exchange(true)) co_return;
     connected_ = false;
     stop_listening();
     set_status(RuntimeStatus::stopped);
-    if (sandbox_ && !options_.attach_to_existing && !config_.sandbox.keep_runtime_alive) {
-      co_await provider_->destroy(*sandbox_, engine_.in(kCloseTimeout));
-    }
+    if (sandbox_) co_await end_sandbox();
   }
 
   asio::awaitable<bool> check_if_alive() {
@@ -338,11 +362,16 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     std::map<std::string, std::string> upper_case;
     for (auto& [name, value] : variables) upper_case[upper(name)] = std::move(value);
     require_variables(upper_case);
-    if (!agent_) throw not_connected("setting environment variables");
+    if (!connected_) throw not_connected("setting environment variables");
     co_await export_variables(upper_case, kNoDeadline);
   }
 
  private:
+  asio::awaitable<void> end_sandbox() {
+    if (options_.attach_to_existing || config_.sandbox.keep_runtime_alive) co_return;
+    co_await provider_->destroy(*sandbox_, engine_.in(kCloseTimeout));
+  }
+
   [[nodiscard]] std::string make_instance() const {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(engine_.random()));
@@ -381,6 +410,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         if (!later) throw;
         last = error.what();
       }
+      if (closed_) throw Error(ErrorCode::cancelled, "the runtime was closed meanwhile");
       if (engine_.steady_now() + pause >= deadline) {
         throw Error(ErrorCode::deadline_exceeded,
                     "the agent did not answer within " +
@@ -422,15 +452,16 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       IPythonRunCellAction cell{.code = std::move(code), .include_extra = false};
       (void)co_await send(Action(std::move(cell)), deadline);  // an image without Python still has a shell
     }
-    // One logical line, since values may hold line breaks and several commands at once are refused. ~/.bashrc
-    // gets each variable once, for the shells to come; where it exists already the line is replaced by
-    // position only.
+    // One logical line, since values may hold line breaks and several commands at once are refused.
+    // ~/.bashrc, for the shells to come, gets a line more only where the last one for a variable says
+    // something else.
     std::string command;
     for (const auto& [name, value] : variables) {
-      const std::string line = "export " + name + "=" + shell_quote(value);
+      const std::string line = shell_quote("export " + name + "=" + bash_quote_line(value));
       if (!command.empty()) command += " && ";
-      command += line + " && { grep -q " + shell_quote("^export " + name + "=") +
-                 " ~/.bashrc 2>/dev/null || printf '%s\\n' " + shell_quote(line) + " >> ~/.bashrc; }";
+      command += "export " + name + "=" + shell_quote(value) + " && { [ \"$(grep " +
+                 shell_quote("^export " + name + "=") + " ~/.bashrc 2>/dev/null | tail -n 1)\" = " + line +
+                 " ] || printf '%s\\n' " + line + " >> ~/.bashrc; }";
     }
     CmdRunAction run{.command = std::move(command)};
     run.hidden = true;
@@ -455,6 +486,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       action.set_hard_timeout(static_cast<double>(config_.sandbox.timeout.count()), false);
     }
     const auto pass = co_await turnstile_.enter();
+    if (closed_) throw not_connected("running the action '" + std::string(action.type_name()) + "'");
     const Deadline deadline = std::min(limit, engine_.in(seconds_to_ms(*action.timeout) + kReplySlack));
     const std::string key = instance_ + "-" + std::to_string(next_key_++);
     const bool hidden = action.as<CmdRunAction>() != nullptr && action.as<CmdRunAction>()->hidden;
@@ -468,6 +500,9 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     Observation observation;
     try {
       Action copy = action;
+      // A stream's actions never wait forever, whatever they say.
+      if (!copy.timeout)
+        copy.set_hard_timeout(static_cast<double>(self->config_.sandbox.timeout.count()), false);
       observation = co_await self->run_action(std::move(copy));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
@@ -500,9 +535,9 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   std::atomic<bool> subscribed_{false};
 
   std::uint64_t next_key_ = 0;
-  bool connected_ = false;
-  bool closed_ = false;
-  bool created_ = false;
+  std::atomic<bool> connected_{false};
+  std::atomic<bool> closed_{false};
+  bool connecting_ = false;
   std::optional<SandboxId> sandbox_;
   std::unique_ptr<AgentClient> agent_;
   Turnstile turnstile_;
@@ -537,22 +572,22 @@ AgentClient& ActionExecutionClient::agent() {
 }
 
 asio::awaitable<void> ActionExecutionClient::async_connect() {
-  return impl_->here(impl_->connect());
+  return Impl::here(impl_, impl_->connect());
 }
 asio::awaitable<void> ActionExecutionClient::async_close() {
-  return impl_->here(impl_->close());
+  return Impl::here(impl_, impl_->close());
 }
 asio::awaitable<bool> ActionExecutionClient::async_check_if_alive() {
-  return impl_->here(impl_->check_if_alive());
+  return Impl::here(impl_, impl_->check_if_alive());
 }
 asio::awaitable<void> ActionExecutionClient::async_pause() {
-  return impl_->here(impl_->pause());
+  return Impl::here(impl_, impl_->pause());
 }
 asio::awaitable<void> ActionExecutionClient::async_resume() {
-  return impl_->here(impl_->resume());
+  return Impl::here(impl_, impl_->resume());
 }
 asio::awaitable<Observation> ActionExecutionClient::async_run_action(Action action) {
-  return impl_->here(impl_->run_action(std::move(action)));
+  return Impl::here(impl_, impl_->run_action(std::move(action)));
 }
 asio::awaitable<Observation> ActionExecutionClient::async_run(CmdRunAction action,
                                                               std::optional<double> timeout) {
@@ -576,18 +611,18 @@ asio::awaitable<Observation> ActionExecutionClient::async_edit(FileEditAction ac
 }
 asio::awaitable<void> ActionExecutionClient::async_copy_to(fs::path host_src, std::string sandbox_dest,
                                                            bool recursive) {
-  return impl_->here(impl_->copy_to(std::move(host_src), std::move(sandbox_dest), recursive));
+  return Impl::here(impl_, impl_->copy_to(std::move(host_src), std::move(sandbox_dest), recursive));
 }
 asio::awaitable<fs::path> ActionExecutionClient::async_copy_from(std::string path) {
-  return impl_->here(impl_->copy_from(std::move(path)));
+  return Impl::here(impl_, impl_->copy_from(std::move(path)));
 }
 asio::awaitable<std::vector<std::string>> ActionExecutionClient::async_list_files(
     std::optional<std::string> path) {
-  return impl_->here(impl_->list_files(std::move(path)));
+  return Impl::here(impl_, impl_->list_files(std::move(path)));
 }
 asio::awaitable<void> ActionExecutionClient::async_add_env_vars(
     std::map<std::string, std::string> variables) {
-  return impl_->here(impl_->add_env_vars(std::move(variables)));
+  return Impl::here(impl_, impl_->add_env_vars(std::move(variables)));
 }
 
 void ActionExecutionClient::connect() {

@@ -89,7 +89,7 @@ class ActionExecutionClient {
 
   // Finds the session's sandbox or creates it, waits until its agent is alive and sets up its environment.
   // One deadline (config.sandbox.remote_runtime_init_timeout) for all of it; errors name the phase and the
-  // last cause.
+  // last cause. Nothing happens if it is connected; after a failure it may be tried again.
   void connect();
   asio::awaitable<void> async_connect();
 
@@ -141,7 +141,7 @@ class ActionExecutionClient {
   asio::awaitable<std::vector<std::string>> async_list_files(std::optional<std::string> path = std::nullopt);
 
   // Sets variables (names become upper case, as OpenHands has it) for the shell, for shells to come and for
-  // Python. Values arrive as they are, whatever characters they hold.
+  // Python. Values arrive as they are, whatever characters they hold, but must be UTF-8 without NUL.
   void add_env_vars(const std::map<std::string, std::string>& variables);
   asio::awaitable<void> async_add_env_vars(std::map<std::string, std::string> variables);
 

@@ -5,6 +5,7 @@
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/base/utf8.h"
 #include "sandkey/events/codec.h"
 
 #include <boost/asio/as_tuple.hpp>
@@ -44,6 +45,23 @@ constexpr std::chrono::seconds kSilence{45};
 
 std::string_view chars(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// JSON would change what is not UTF-8 without a word.
+void require_text(const std::string& text, const std::string& what) {
+  if (!utf8::is_valid(text))
+    throw Error(ErrorCode::invalid_argument, "start a command: " + what + " is not valid UTF-8");
+}
+
+// What is wrong with a reply is never the caller's fault, and the action was run.
+Observation read_observation(const std::string& body, const std::string& operation) {
+  try {
+    return parse_observation(parse_json(body, "the agent's observation"));
+  } catch (const Error& error) {
+    ErrorContext context{.provider = {}, .operation = operation, .phase = {}, .request_id = {}};
+    context.processed = Processed::yes;
+    throw Error(ErrorCode::protocol, operation + ": " + error.what(), std::move(context));
+  }
 }
 
 bool may_repeat(const Error& error) {
@@ -118,7 +136,7 @@ HttpRequest AgentClient::request(std::string method, std::string path, QueryPara
   return made;
 }
 
-Error AgentClient::failure(int status, const std::string& body, const std::string& operation) const {
+void AgentClient::fail(int status, const std::string& body, const std::string& operation) const {
   std::string detail;
   try {
     const json::value value = parse_json(body, "the reply");
@@ -167,17 +185,13 @@ Error AgentClient::failure(int status, const std::string& body, const std::strin
                               std::to_string(status) + ": " + detail + advice;
   ErrorContext context{.provider = {}, .operation = operation, .phase = {}, .request_id = {}};
   context.processed = status >= 500 ? Processed::unknown : Processed::no;
-  if (code == ErrorCode::unauthenticated || code == ErrorCode::permission_denied) {
-    return AuthenticationError(code, message, std::move(context));
-  }
-  return Error(code, message, std::move(context));
+  throw_error(code, message, std::move(context));
 }
 
 asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
   const std::string operation = made.operation;
   HttpResponse response = co_await http_.send(std::move(made));
-  if (response.status < 200 || response.status > 299)
-    throw failure(response.status, response.body, operation);
+  if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
   co_return response;
 }
 
@@ -205,7 +219,7 @@ asio::awaitable<AgentGreeting> AgentClient::greet(Deadline deadline) {
     greeting_ = {};
     co_return greeting_;
   }
-  if (response.status != 200) throw failure(response.status, response.body, "greet the agent");
+  if (response.status != 200) fail(response.status, response.body, "greet the agent");
   const json::value value = parse_json(response.body, "the agent's greeting");
   if (!value.is_object()) throw Error(ErrorCode::protocol, "the agent's greeting is not an object");
   const json::object& hello = value.get_object();
@@ -239,7 +253,7 @@ asio::awaitable<Observation> AgentClient::execute_action(Action action, std::str
     std::optional<Error> broken;
     try {
       const HttpResponse response = co_await call(std::move(made));
-      Observation observation = parse_observation(parse_json(response.body, "the agent's observation"));
+      Observation observation = read_observation(response.body, operation);
       if (action.id != EventHeader::kNoId) observation.cause = action.id;
       co_return observation;
     } catch (const Error& error) {
@@ -314,15 +328,24 @@ asio::awaitable<void> AgentClient::get_file(std::string from, fs::path to, Deadl
       co_await http_.open(request("GET", "/sandkey/v1/file", std::move(query), operation, deadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
-    throw failure(stream.status(), body, operation);
+    fail(stream.status(), body, operation);
   }
   unsigned mode = 0644;
   if (const auto text = stream.headers().find("x-sandkey-mode")) {
     std::from_chars(text->data(), text->data() + text->size(), mode, 8);
   }
+  // A device or a pipe is written to; a link's target is replaced; an existing file keeps its permissions.
+  struct stat before {};
+  const bool exists = ::stat(to.c_str(), &before) == 0;
+  const bool special = exists && !S_ISREG(before.st_mode);
+  if (exists && !special) {
+    to = fs::canonical(to);
+    mode = before.st_mode;
+  }
   // Under another name until it is whole.
   std::string temporary = (to.parent_path() / ".sandkey-download-XXXXXX").string();
-  const UniqueFd file(::mkostemp(temporary.data(), O_CLOEXEC));
+  const UniqueFd file(special ? ::open(to.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY)
+                              : ::mkostemp(temporary.data(), O_CLOEXEC));
   if (!file) throw system_error("writing " + to.string(), errno);
   struct Remove {
     const std::string& path;
@@ -330,7 +353,7 @@ asio::awaitable<void> AgentClient::get_file(std::string from, fs::path to, Deadl
     ~Remove() {
       if (!keep) ::unlink(path.c_str());
     }
-  } remove{temporary};
+  } remove{temporary, special};
   std::vector<std::byte> buffer(kPiece);
   std::uint64_t total = 0;
   while (true) {
@@ -340,6 +363,7 @@ asio::awaitable<void> AgentClient::get_file(std::string from, fs::path to, Deadl
     total += n;
     if (progress) progress(total);
   }
+  if (special) co_return;
   if (::fchmod(file.get(), mode & 0777U) != 0 || ::rename(temporary.c_str(), to.c_str()) != 0) {
     throw system_error("writing " + to.string(), errno);
   }
@@ -381,7 +405,7 @@ asio::awaitable<void> AgentClient::put_tree(fs::path from, std::string to, Deadl
   boost::system::error_code ignored;
   packed->close(ignored);
   co_await packing.join();  // what went wrong on our side comes first
-  if (refused) throw *refused;
+  if (refused) throw_error(*refused);
 }
 
 asio::awaitable<void> AgentClient::get_tree(std::string from, fs::path to, Deadline deadline,
@@ -393,7 +417,7 @@ asio::awaitable<void> AgentClient::get_tree(std::string from, fs::path to, Deadl
       co_await http_.open(request("GET", "/sandkey/v1/tree", std::move(query), operation, deadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
-    throw failure(stream.status(), body, operation);
+    fail(stream.status(), body, operation);
   }
 
   Pipe pipe = make_pipe();
@@ -492,7 +516,7 @@ asio::awaitable<void> AgentClient::upload_file(fs::path from, std::string destin
     packed->close(ignored);
     co_await packing->join();
   }
-  if (refused) throw *refused;
+  if (refused) throw_error(*refused);
 }
 
 asio::awaitable<void> AgentClient::download_files(std::string path, fs::path zip_file, Deadline deadline) {
@@ -503,7 +527,7 @@ asio::awaitable<void> AgentClient::download_files(std::string path, fs::path zip
   // OpenHands' client does not look, and takes an error for a zip.
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
-    throw failure(stream.status(), body, operation);
+    fail(stream.status(), body, operation);
   }
   const UniqueFd file(::open(zip_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file) throw system_error("writing " + zip_file.string(), errno);
@@ -516,6 +540,9 @@ asio::awaitable<void> AgentClient::download_files(std::string path, fs::path zip
 }
 
 std::unique_ptr<AgentStream> AgentClient::exec(const ExecCommand& command) {
+  require_text(command.cwd, "the working directory");
+  for (const std::string& word : command.argv) require_text(word, "an argument");
+  for (const auto& [name, value] : command.env) require_text(name + value, "a variable");
   std::string id = random_id();
   json::object body;
   body["id"] = id;
@@ -570,7 +597,7 @@ asio::awaitable<HttpStream> AgentStream::open() {
   HttpStream stream = co_await client_.http_.open(std::move(made));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
-    throw client_.failure(stream.status(), body, operation);
+    client_.fail(stream.status(), body, operation);
   }
   started_ = true;
   co_return stream;
@@ -581,8 +608,10 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
   auto lost_at = engine.in(kLostAfter);
   auto pause = kFirstPause;
   std::vector<std::byte> buffer(kPiece);
+  bool in_sink = false;
   while (true) {
     std::optional<Error> broken;
+    bool progress = false;
     try {
       HttpStream stream = co_await open();
       if (on_started) std::exchange(on_started, nullptr)();
@@ -619,7 +648,10 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
             const std::size_t channel = kind - 1U;
             // Counted before it is handed over: what the sink saw must not come again, even if it throws.
             received_[channel] += piece.size();
+            progress = true;
+            in_sink = true;
             co_await sink(channel, piece);
+            in_sink = false;
             if (received_[channel] - acknowledged_[channel] >= kAcknowledgeEvery) {
               acknowledged_[channel] = received_[channel];
               QueryParameters upto{{channel == 0 ? "stdout" : "stderr", std::to_string(received_[channel])}};
@@ -632,7 +664,9 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
       }
       if (!result.empty()) {
         const json::value value = parse_json(result, "the command's result");
-        const json::object& object = value.as_object();
+        if (!value.is_object())
+          throw Error(ErrorCode::protocol, "follow a running command: its result is not an object");
+        const json::object& object = value.get_object();
         ExecResult ended;
         ended.exit_code = static_cast<int>(find_integer(object, "exit_code").value_or(0));
         if (const auto signal = find_integer(object, "signal")) ended.signal = static_cast<int>(*signal);
@@ -643,9 +677,10 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
     } catch (const Error& error) {
       const bool again = error.code() == ErrorCode::unavailable ||
                          (started_ && error.code() == ErrorCode::deadline_exceeded);
-      if (!again || engine.steady_now() + pause >= lost_at) throw;
+      if (in_sink || !again || engine.steady_now() + pause >= lost_at) throw;
       broken = error;
     }
+    if (progress) continue;  // an agent that was just heard is asked again at once
     co_await engine.sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);
   }

@@ -69,8 +69,8 @@ class AgentStream {
  public:
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
 
-  // Delivers all output, each byte once, and returns at the end. Called once. `on_started` is told as soon as
-  // the agent has the stream, from when on the other members may be used.
+  // Delivers all output, each byte once, and returns at the end. Called once; what the sink throws ends it.
+  // `on_started` is told as soon as the agent has the stream, from when on the other members may be used.
   asio::awaitable<ExecResult> follow(ExecSink sink, std::function<void()> on_started = {});
   // False when the other end takes no more. Repeated safely when a connection breaks.
   asio::awaitable<bool> write(std::span<const std::byte> bytes);
@@ -137,7 +137,7 @@ class AgentClient {
                                     bool recursive, Deadline deadline);
   asio::awaitable<void> download_files(std::string path, std::filesystem::path zip_file, Deadline deadline);
 
-  // Nothing is sent before follow().
+  // Nothing is sent before follow(). Throws Error(invalid_argument) for text that is not UTF-8.
   [[nodiscard]] std::unique_ptr<AgentStream> exec(const ExecCommand& command);
   [[nodiscard]] std::unique_ptr<AgentStream> dial(std::uint16_t port);
 
@@ -147,7 +147,7 @@ class AgentClient {
                                     std::string operation, Deadline deadline) const;
   // Sends and turns every status but 2xx into an Error.
   asio::awaitable<HttpResponse> call(HttpRequest request);
-  [[nodiscard]] Error failure(int status, const std::string& body, const std::string& operation) const;
+  [[noreturn]] void fail(int status, const std::string& body, const std::string& operation) const;
   [[nodiscard]] std::string random_id() const;
 
   Engine& engine_;
