@@ -1,6 +1,15 @@
 // What the agent costs, through our client over a Unix socket. Prints one JSON object a line, with medians.
 //
 // Usage: agent_bench AGENT_BINARY [RUNS]
+#include "sandkey/base/error.h"
+#include "sandkey/runtime/action_execution_client.h"
+#include "sandkey/runtime/agent_client.h"
+#include "sandkey/runtime/fixed_agent.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -14,15 +23,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "sandkey/base/error.h"
-#include "sandkey/runtime/action_execution_client.h"
-#include "sandkey/runtime/agent_client.h"
-#include "sandkey/runtime/fixed_agent.h"
-
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace {
 
@@ -39,8 +39,10 @@ void report(const std::string& what, std::vector<double> values, const char* uni
   const auto at = [&values](double share) {
     return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
   };
-  std::printf("{\"server\":\"sandkey\",\"what\":\"%s\",\"unit\":\"%s\",\"n\":%zu,\"median\":%.3f,\"min\":%.3f,\"p99\":%.3f}\n",
-              what.c_str(), unit, values.size(), at(0.5), values.front(), at(0.99));
+  std::printf(
+      "{\"server\":\"sandkey\",\"what\":\"%s\",\"unit\":\"%s\",\"n\":%zu,\"median\":%.3f,\"min\":%.3f,"
+      "\"p99\":%.3f}\n",
+      what.c_str(), unit, values.size(), at(0.5), values.front(), at(0.99));
   std::fflush(stdout);
 }
 
@@ -54,7 +56,9 @@ double status_kb(pid_t pid, const std::string& field) {
 }
 
 // Starts /proc/self/clear_refs' peak again, so that VmHWM is that of what follows.
-void reset_peak(pid_t pid) { std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << 5; }
+void reset_peak(pid_t pid) {
+  std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << 5;
+}
 
 // An agent of its own home, so that no ~/.bashrc of this machine is measured.
 class AgentProcess {
@@ -72,8 +76,8 @@ class AgentProcess {
       const int null = ::open("/dev/null", O_RDWR);
       ::dup2(null, 2);
       const std::string address = "unix:" + socket();
-      ::execl(binary.c_str(), binary.c_str(), "--listen", address.c_str(), "--working-dir", (folder_ + "/work").c_str(),
-              nullptr);
+      ::execl(binary.c_str(), binary.c_str(), "--listen", address.c_str(), "--working-dir",
+              (folder_ + "/work").c_str(), nullptr);
       ::_exit(127);
     }
   }
@@ -100,8 +104,8 @@ std::unique_ptr<ActionExecutionClient> connect(Engine& engine, const AgentProces
   RuntimeOptions options;
   options.attach_to_existing = true;
   const OpenHandsConfig config;
-  auto runtime =
-      std::make_unique<ActionExecutionClient>(engine, std::move(provider), config, nullptr, "bench", std::move(options));
+  auto runtime = std::make_unique<ActionExecutionClient>(engine, std::move(provider), config, nullptr,
+                                                         "bench", std::move(options));
   runtime->connect();
   return runtime;
 }
@@ -153,8 +157,11 @@ int bench(const std::string& binary, int runs) {
     const double agent_before = status_kb(agent.pid(), "VmRSS");
     const double client_before = status_kb(::getpid(), "VmRSS");
     const std::string there = agent.folder() + "/work/big";
-    report("100 MB up", repeat(3, [&] { engine.wait(runtime->agent().put_file(big, there, kNoDeadline)); }), "ms");
-    report("100 MB down", repeat(3, [&] { engine.wait(runtime->agent().get_file(there, big + ".back", kNoDeadline)); }), "ms");
+    report("100 MB up", repeat(3, [&] { engine.wait(runtime->agent().put_file(big, there, kNoDeadline)); }),
+           "ms");
+    report("100 MB down",
+           repeat(3, [&] { engine.wait(runtime->agent().get_file(there, big + ".back", kNoDeadline)); }),
+           "ms");
     report("agent's growth in these", {status_kb(agent.pid(), "VmHWM") - agent_before}, "KB");
     report("client's growth in these", {status_kb(::getpid(), "VmHWM") - client_before}, "KB");
     if (time_command(("cmp " + big + " " + big + ".back").c_str()) < 0) {
@@ -176,7 +183,9 @@ int bench(const std::string& binary, int runs) {
   }
   std::vector<double> bare;
   for (int i = 0; i < 10; ++i) {
-    bare.push_back(time_command("python3 -c 'from IPython.core.interactiveshell import InteractiveShell as S; S.instance()' 2>/dev/null"));
+    bare.push_back(
+        time_command("python3 -c 'from IPython.core.interactiveshell import InteractiveShell as S; "
+                     "S.instance()' 2>/dev/null"));
   }
   if (bare.front() > 0) report("bare IPython import and instance, whole process", std::move(bare), "ms");
   return 0;

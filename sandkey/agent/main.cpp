@@ -205,8 +205,8 @@ int run(int argc, char** argv) {
     context.stop();
   });
   context.run();
-  // Handlers that still wait hold references into the agent, and the event loop would only end them after it. Nothing
-  // that matters is left to destructors: stop() has killed what runs and removed what lies about.
+  // Handlers that still wait hold references into the agent, and the event loop would only end them after it.
+  // Nothing that matters is left to destructors: stop() has killed what runs and removed what lies about.
   std::fflush(nullptr);
   ::_exit(0);
 }

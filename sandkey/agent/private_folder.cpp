@@ -55,8 +55,20 @@ void PrivateFolder::write(const std::string& name, std::string_view content) {
 }
 
 void PrivateFolder::make_fifo(const std::string& name) {
+  // A folder that somebody else made in its place is no good.
+  struct stat info {};
+  const bool ours = ::lstat(path_.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
+                    info.st_uid == ::geteuid() && (info.st_mode & 077) == 0;
+  if (!ours && ::mkdir(path_.c_str(), 0700) != 0) throw system_error("making " + path_, errno);
   const std::string path = path_ + "/" + name;
+  (void)::unlink(path.c_str());
   if (::mkfifo(path.c_str(), 0600) != 0) throw system_error("making " + path, errno);
+}
+
+bool PrivateFolder::is_fifo(const std::string& name) const noexcept {
+  struct stat info {};
+  return ::fstatat(AT_FDCWD, (path_ + "/" + name).c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISFIFO(info.st_mode);
 }
 
 }  // namespace sandkey::agent

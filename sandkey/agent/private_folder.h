@@ -17,7 +17,9 @@ class PrivateFolder {
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   void write(const std::string& name, std::string_view content);  // 0600, replaces
+  // Replaces a file of that name, and makes the folder again if somebody removed it.
   void make_fifo(const std::string& name);
+  [[nodiscard]] bool is_fifo(const std::string& name) const noexcept;
   void remove() noexcept;
 
  private:

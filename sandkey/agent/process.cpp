@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,6 +60,8 @@ struct Launch {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::setsid();
+  // Ours are close-on-exec already; what we inherited ourselves may not be. (Before Linux 5.11 that stays.)
+  ::syscall(SYS_close_range, 3U, ~0U, 1U << 2U /* CLOSE_RANGE_CLOEXEC */);
   bool ready = true;
   for (std::size_t i = 0; i < launch.descriptors && ready; ++i) {
     ready = ::dup2(launch.sources[i], launch.targets[i]) >= 0;

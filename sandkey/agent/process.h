@@ -19,7 +19,7 @@ struct SpawnOptions {
   std::vector<std::string> argv;         // argv[0] is looked for in the PATH of `environment`
   std::vector<std::string> environment;  // complete, as "NAME=value"
   std::string working_dir;               // must exist
-  // (our descriptor, number in the child). Everything of ours is close-on-exec, so nothing else is inherited.
+  // (our descriptor, number in the child). Nothing else is inherited.
   std::vector<std::pair<int, int>> descriptors;
   bool controlling_terminal = false;  // the child's descriptor 0 becomes its session's terminal
 };

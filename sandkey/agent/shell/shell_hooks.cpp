@@ -10,6 +10,7 @@ namespace sandkey::agent {
 // - PS1 is the fallback for a command that replaced PROMPT_COMMAND: it expands to nothing, and forks nothing,
 //   unless the hook did not run.
 // - History is off: it would hold triggers instead of commands.
+// - Under `set -e` a hook that hands on the last status would end the shell, so there $? begins as 0.
 std::string bash_hooks(const std::string& folder, std::string_view nonce) {
   return R"([ -f ~/.bashrc ] && . ~/.bashrc
 alias git="git --no-pager"
@@ -30,10 +31,11 @@ __sk_report() {
 }
 __sk_next() {
   IFS= read -r __sk_n
-  IFS= read -r -d '' __sk_c
+  IFS= read -r -d '' __sk_c || :
   PROMPT_COMMAND='{ __sk_report; } 2>/dev/null'
   unset __sk_r
   printf '\033]sandkey;%s\007' "$__sk_n" >/dev/tty
+  case $- in *e*) return 0; esac
   return "$__sk_e"
 }
 PROMPT_COMMAND='{ __sk_report; } 2>/dev/null'
@@ -54,7 +56,8 @@ true
 )";
 }
 
-// No reserved word in front: after `eval` of an unclosed quote, bash does not know one as the next line's first word.
+// No reserved word in front: after `eval` of an unclosed quote, bash does not know one as the next line's
+// first word.
 std::string bash_trigger(const std::string& folder) {
   return "__sk_next <'" + folder + "/command' 2>/dev/null;eval \"$__sk_c\"";
 }

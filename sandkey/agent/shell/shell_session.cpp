@@ -16,7 +16,6 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -33,6 +32,7 @@
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace sandkey::agent {
@@ -42,7 +42,6 @@ namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
-constexpr std::chrono::seconds kStartTimeout{30};
 // How long a key at an idle prompt may take to draw a new one. Some never do (C-z).
 constexpr std::chrono::milliseconds kIdleKeyWait{500};
 constexpr std::size_t kMaxTyped = std::size_t{1024} * 1024;
@@ -152,7 +151,6 @@ class Shell : public std::enable_shared_from_this<Shell> {
     is_bash_ = !bash.empty();
     nonce_ = make_nonce();
     folder_.write("hooks", is_bash_ ? bash_hooks(folder_.path(), nonce_) : sh_hooks(folder_.path(), nonce_));
-    folder_.make_fifo("done");
 
     SpawnOptions spawning;
     spawning.environment = options.environment;
@@ -169,16 +167,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
     spawning.controlling_terminal = true;
 
     Terminal terminal = open_terminal();
+    (void)::tcgetattr(terminal.slave.get(), &modes_);
     spawning.descriptors = {{terminal.slave.get(), 0}, {terminal.slave.get(), 1}, {terminal.slave.get(), 2}};
-    // Opened for reading and writing: the shell's open never blocks, and there is no end between two records.
-    UniqueFd fifo(::open((folder_.path() + "/done").c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    if (!fifo) throw system_error("opening the shell's report channel", errno);
+    open_reports();
     pid_ = spawn(spawning);
     reaper_.watch(pid_, [self = shared_from_this()](ExitStatus status) { self->on_exit(status); });
     terminal_.assign(terminal.master.release());
-    reports_.assign(fifo.release());
     asio::co_spawn(terminal_.get_executor(), read_terminal(shared_from_this()), asio::detached);
-    asio::co_spawn(terminal_.get_executor(), read_reports(shared_from_this()), asio::detached);
     busy_ = true;  // until the first prompt
     started_ = true;
   }
@@ -188,11 +183,16 @@ class Shell : public std::enable_shared_from_this<Shell> {
       reaper_.forget(pid_);
       kill_session(pid_, SIGKILL);
     }
+    closed_ = true;
+    busy_ = false;
     end_of_session();
+    changed_.notify_all();
   }
 
   // Types the command. The shell must be at its prompt.
   void begin(const std::string& command) {
+    (void)repair();
+    tidy_terminal();
     nonce_ = make_nonce();
     marker_ = start_marker(nonce_);
     before_marker_.clear();
@@ -208,10 +208,9 @@ class Shell : public std::enable_shared_from_this<Shell> {
   // Queues input: a program that does not read must not hold up who types.
   void type(std::string_view text) {
     if (!terminal_.is_open()) return;
-    const bool writing = !typed_.empty();
     typed_.append(text.substr(0, kMaxTyped - std::min(kMaxTyped, typed_.size())));
-    if (!writing)
-      asio::co_spawn(terminal_.get_executor(), write_terminal(shared_from_this()), asio::detached);
+    if (std::exchange(writing_, true)) return;
+    asio::co_spawn(terminal_.get_executor(), write_terminal(shared_from_this()), asio::detached);
   }
 
   void press(char key) {
@@ -220,8 +219,8 @@ class Shell : public std::enable_shared_from_this<Shell> {
       return;
     }
     // The terminal's input is full, so a key would queue behind it and interrupt nobody.
-    ::tcflush(terminal_.native_handle(), TCIOFLUSH);
-    typed_.resize(std::min(typed_.size(), typing_));  // what is being written cannot be taken back
+    typed_.clear();
+    drop_unread_input(open_slave().get());
     const int signal = key == '\x03' ? SIGINT : key == '\x1a' ? SIGTSTP : key == '\x1c' ? SIGQUIT : 0;
     if (signal != 0) {
       ::ioctl(terminal_.native_handle(), TIOCSIG, signal);
@@ -240,6 +239,15 @@ class Shell : public std::enable_shared_from_this<Shell> {
     if (!report_) report_ = std::move(before_);
   }
 
+  // Makes the report channel again if a command removed it (`rm -rf /tmp/*`). True if it had.
+  bool repair() {
+    if (!terminal_.is_open() || folder_.is_fifo("done")) return false;
+    open_reports();
+    // At its prompt the shell has reported already, to nobody. An empty line makes it do so again.
+    if (busy_ && ::tcgetpgrp(terminal_.native_handle()) == pid_) type("\n");
+    return true;
+  }
+
   // All output there is, even if the command's start was never seen.
   void flush_before_marker() {
     if (started_) return;
@@ -247,6 +255,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
   }
 
   [[nodiscard]] bool busy() const noexcept { return busy_; }
+  [[nodiscard]] bool closed() const noexcept { return closed_; }
   [[nodiscard]] bool ended() const noexcept { return exit_.has_value(); }
   [[nodiscard]] const std::optional<ExitStatus>& exit() const noexcept { return exit_; }
   [[nodiscard]] const std::optional<Report>& report() const noexcept { return report_; }
@@ -268,14 +277,58 @@ class Shell : public std::enable_shared_from_this<Shell> {
   }
 
   static asio::awaitable<void> write_terminal(std::shared_ptr<Shell> self) {
+    // Piece by piece and by itself, so that what is not written yet can be taken back (press()).
     while (!self->typed_.empty() && self->terminal_.is_open()) {
-      const std::string piece = self->typed_;
-      self->typing_ = piece.size();
-      const auto [error, n] = co_await asio::async_write(self->terminal_, asio::buffer(piece), kAsTuple);
-      self->typed_.erase(0, piece.size());
-      self->typing_ = 0;
-      if (error) self->typed_.clear();
+      const ssize_t n = ::write(self->terminal_.native_handle(), self->typed_.data(), self->typed_.size());
+      if (n > 0) self->typed_.erase(0, static_cast<std::size_t>(n));
+      if (n > 0 || (n < 0 && errno == EINTR)) continue;
+      boost::system::error_code error;
+      if (n < 0 && errno == EAGAIN) {
+        std::tie(error) =
+            co_await self->terminal_.async_wait(asio::posix::stream_descriptor::wait_write, kAsTuple);
+      }
+      if (error || (n < 0 && errno != EAGAIN)) break;
     }
+    self->typed_.clear();
+    self->writing_ = false;
+  }
+
+  [[nodiscard]] UniqueFd open_slave() {
+    return UniqueFd(::ioctl(terminal_.native_handle(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  }
+
+  // First what is on its way to the line discipline, then what that holds. Output stays.
+  void drop_unread_input(int slave) {
+    ::tcflush(terminal_.native_handle(), TCOFLUSH);
+    if (slave >= 0) ::tcflush(slave, TCIFLUSH);
+  }
+
+  // What a program left in the terminal must neither precede the trigger nor change it: input nobody read
+  // (answers to what it asked the terminal), and modes in which a line would not arrive as it was typed.
+  void tidy_terminal() {
+    const UniqueFd slave = open_slave();
+    termios modes{};
+    if (!slave || ::tcgetattr(slave.get(), &modes) != 0) return;
+    drop_unread_input(slave.get());
+    // Only this pair undoes a C-s.
+    ::tcflow(slave.get(), TCOOFF);
+    ::tcflow(slave.get(), TCOON);
+    if ((modes.c_lflag & ICANON) != 0 && (modes.c_iflag & (INLCR | IGNCR | ISTRIP | IUCLC)) == 0) return;
+    termios proper = modes_;
+    if ((modes.c_lflag & ECHO) == 0) proper.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    ::tcsetattr(slave.get(), TCSANOW, &proper);
+  }
+
+  void open_reports() {
+    boost::system::error_code ignored;
+    reports_.close(ignored);
+    folder_.make_fifo("done");
+    // Opened for reading and writing: the shell's open never blocks, and there is no end between two records.
+    UniqueFd fifo(::open((folder_.path() + "/done").c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    if (!fifo) throw system_error("opening the shell's report channel", errno);
+    reports_.assign(fifo.release());
+    report_bytes_.clear();
+    asio::co_spawn(reports_.get_executor(), read_reports(shared_from_this()), asio::detached);
   }
 
   static asio::awaitable<void> read_reports(std::shared_ptr<Shell> self) {
@@ -290,6 +343,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
   }
 
   std::optional<Report> next_report() {
+    // Anybody may write into the channel, so a record is looked for where its nonce is, whatever precedes it.
+    const std::size_t begin = report_bytes_.find(nonce_ + '\0');
+    if (begin == std::string::npos) {
+      report_bytes_.erase(0, report_bytes_.size() - std::min(report_bytes_.size(), nonce_.size()));
+      return std::nullopt;
+    }
+    report_bytes_.erase(0, begin);
     std::array<std::string_view, kReportFields> fields;
     std::size_t at = 0;
     for (std::string_view& field : fields) {
@@ -310,6 +370,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
     if (!answers && !any_prompt_) return;
     (void)drain(kMaxDrain);
     flush_before_marker();
+    (void)screen_.take_replies();  // who asked is gone; the shell would take them for a command
     busy_ = false;
     any_prompt_ = false;
     started_ = true;
@@ -377,8 +438,8 @@ class Shell : public std::enable_shared_from_this<Shell> {
   // What a line editor and the terminal echo of the trigger: once or twice, and perhaps a question for the
   // cursor.
   [[nodiscard]] std::string without_echo(std::string text) const {
-    for (const std::string& echo :
-         {trigger_ + "\r\n", trigger_, std::string("+ __sk_next\r\n"), std::string("\033[6n"), std::string("\033[J")}) {
+    for (const std::string& echo : {trigger_ + "\r\n", trigger_, std::string("+ __sk_next\r\n"),
+                                    std::string("\033[6n"), std::string("\033[J")}) {
       if (echo.empty()) continue;
       for (std::size_t at = text.find(echo); at != std::string::npos; at = text.find(echo, at)) {
         text.erase(at, echo.size());
@@ -395,7 +456,9 @@ class Shell : public std::enable_shared_from_this<Shell> {
   TerminalScreen screen_;
   pid_t pid_ = -1;
   bool is_bash_ = true;
+  termios modes_{};  // of the terminal when it was new
 
+  bool closed_ = false;
   bool busy_ = false;        // a command runs, or the first prompt is still to come
   bool any_prompt_ = false;  // see expect_any_prompt()
   bool started_ = true;      // the start marker of the command was seen
@@ -404,8 +467,8 @@ class Shell : public std::enable_shared_from_this<Shell> {
   std::string marker_;
   std::string before_marker_;
   std::string report_bytes_;
-  std::string typed_;       // input not yet written
-  std::size_t typing_ = 0;  // the first bytes of it, which are being written
+  std::string typed_;     // input not yet written
+  bool writing_ = false;  // write_terminal() runs
   std::optional<Report> report_;
   std::optional<Report> before_;  // what report_ was when expect_any_prompt() was called
   std::optional<ExitStatus> exit_;
@@ -471,10 +534,12 @@ class ShellSession::Impl {
       shell_->expect_any_prompt();
       shell_->press(*key);
       const auto until = Clock::now() + kIdleKeyWait;
-      while (!shell_->ended() && !shell_->report()) {
-        const bool woken = co_await shell_->changed().wait_until(until);
+      const std::shared_ptr<Shell> shell = shell_;
+      while (!shell->closed() && !shell->ended() && !shell->report()) {
+        const bool woken = co_await shell->changed().wait_until(until);
         if (!woken) break;
       }
+      if (shell->closed()) throw closed_meanwhile();
       shell_->stop_expecting();
       co_return completed(waiting, key);
     }
@@ -497,18 +562,25 @@ class ShellSession::Impl {
     if (shell_ && !shell_->ended()) co_return;
     if (shell_) shell_->close();
     shell_ = std::make_shared<Shell>(executor_, reaper_);
-    shell_->start(options_, working_dir_);
-    const auto until = Clock::now() + kStartTimeout;
-    while (shell_->busy()) {
-      const bool woken = co_await shell_->changed().wait_until(until);
+    try {
+      shell_->start(options_, working_dir_);
+    } catch (...) {
+      close();  // or the next call would wait for a shell that was never there
+      throw;
+    }
+    const auto until = Clock::now() + options_.start_timeout;
+    const std::shared_ptr<Shell> shell = shell_;  // close() may come while we wait
+    while (shell->busy()) {
+      const bool woken = co_await shell->changed().wait_until(until);
       if (!woken) {
         close();
         throw Error(ErrorCode::deadline_exceeded,
-                    "starting the shell: no prompt after " + std::to_string(kStartTimeout.count()) +
+                    "starting the shell: no prompt after " + std::to_string(options_.start_timeout.count()) +
                         " s; something in ~/.bashrc may wait for input",
                     {.provider = {}, .operation = "run", .phase = "start the shell", .request_id = {}});
       }
     }
+    if (shell->closed()) throw closed_meanwhile();
     if (shell_->ended()) {
       const std::string said = shell_->screen().text();
       shell_.reset();
@@ -526,15 +598,18 @@ class ShellSession::Impl {
             ? waiting.since + std::chrono::duration_cast<Clock::duration>(
                                   std::chrono::duration<double>(std::clamp(*waiting.timeout, 0.0, 1e8)))
             : Clock::time_point::max();
-    std::uint64_t seen = shell_->activity();
+    const std::shared_ptr<Shell> shell = shell_;  // close() may come while we wait
+    std::uint64_t seen = shell->activity();
     auto last_change = Clock::now();
-    while (shell_->busy()) {
+    while (shell->busy()) {
       const auto soft = waiting.blocking ? Clock::time_point::max() : last_change + options_.soft_timeout;
-      const bool woken = co_await shell_->changed().wait_until(std::min(soft, hard));
-      if (!shell_->busy()) break;
+      const bool woken = co_await shell->changed().wait_until(std::min(soft, hard));
+      if (!shell->busy()) break;
       const auto now = Clock::now();
       if (shell_->activity() != seen) {
         seen = shell_->activity();
+        last_change = now;
+      } else if (!woken && now >= soft && shell_->repair()) {
         last_change = now;
       } else if (!woken && now >= soft) {
         co_return unfinished(waiting, input,
@@ -543,11 +618,13 @@ class ShellSession::Impl {
                                  std::string(kWhatNow));
       }
       if (now >= hard) {
+        (void)shell_->repair();
         co_return unfinished(waiting, input,
                              "The command timed out after " + python_float(*waiting.timeout) + " seconds. " +
                                  std::string(kWhatNow));
       }
     }
+    if (shell->closed()) throw closed_meanwhile();
     co_return completed(waiting, key, input);
   }
 
@@ -633,6 +710,11 @@ class ShellSession::Impl {
   static Observation refuse(std::string text, bool hidden) {
     if (hidden) return Observation(std::move(text), CmdOutputObservation{.hidden = true});
     return Observation(std::move(text), ErrorObservation{});
+  }
+
+  static Error closed_meanwhile() {
+    return Error(ErrorCode::cancelled, "running a command: the shell was closed while it ran",
+                 {.provider = {}, .operation = "run", .phase = {}, .request_id = {}});
   }
 
   static Observation note(std::string text) { return Observation(std::move(text), CmdOutputObservation{}); }

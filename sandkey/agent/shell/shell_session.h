@@ -29,6 +29,8 @@ struct ShellOptions {
   std::string working_dir;
   // A command without new output for this long is reported as still running.
   std::chrono::seconds soft_timeout{10};
+  // How long a new shell (the user's ~/.bashrc, that is) may take to its first prompt.
+  std::chrono::seconds start_timeout{30};
   std::string username;
   std::string hostname;
 };

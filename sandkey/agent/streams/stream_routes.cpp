@@ -211,12 +211,21 @@ std::shared_ptr<Stream> StreamRoutes::find(const std::string& id) {
   return found == streams_.end() ? nullptr : found->second.stream;
 }
 
-void StreamRoutes::add(const std::string& id, Entry entry) {
-  if (streams_.size() >= kMaxStreams) {
+void StreamRoutes::make_room() {
+  if (streams_.size() < kMaxStreams) return;
+  // Results wait for a client that may come back, but not at the cost of new work.
+  auto oldest = streams_.end();
+  for (auto it = streams_.begin(); it != streams_.end(); ++it) {
+    const Stream& stream = *it->second.stream;
+    if (!stream.finished() || stream.followers > 0) continue;
+    if (oldest == streams_.end() || stream.left_at < oldest->second.stream->left_at) oldest = it;
+  }
+  if (oldest == streams_.end()) {
     throw HttpError(429,
                     "There are " + std::to_string(kMaxStreams) + " streams already; end some of them first.");
   }
-  streams_.emplace(id, std::move(entry));
+  oldest->second.stream->kill();  // what it left behind, as with any forgotten stream
+  streams_.erase(oldest);
 }
 
 void StreamRoutes::sweep() {
@@ -241,7 +250,7 @@ asio::awaitable<void> StreamRoutes::start_exec_stream(HttpExchange& exchange) {
     const ExecRequest request = parse_exec(body, environment_, working_dir_);
     const auto linger =
         std::clamp<long long>(find_integer(body, "linger").value_or(kDefaultLinger.count()), 0, 1 << 30);
-    if (streams_.size() >= kMaxStreams) throw HttpError(429, "Too many streams; end some of them first.");
+    make_room();
     std::optional<HttpError> failure;
     try {
       stream = start_exec(executor_, reaper_, id, request);
@@ -252,7 +261,7 @@ asio::awaitable<void> StreamRoutes::start_exec_stream(HttpExchange& exchange) {
                       error.what());
     }
     if (failure) throw *failure;
-    add(id, {stream, std::chrono::seconds(linger)});
+    streams_.emplace(id, Entry{stream, std::chrono::seconds(linger)});
   }
   co_await follow(exchange, stream, stream->output(Stream::kStdout).begin(),
                   stream->output(Stream::kStderr).begin());
@@ -276,7 +285,8 @@ asio::awaitable<void> StreamRoutes::start_dial_stream(HttpExchange& exchange) {
       stream->kill();
       stream = other;
     } else {
-      add(id, {stream, kDefaultLinger});
+      make_room();
+      streams_.emplace(id, Entry{stream, kDefaultLinger});
     }
   }
   co_await follow(exchange, stream, stream->output(Stream::kStdout).begin(), 0);

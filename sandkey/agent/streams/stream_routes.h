@@ -66,7 +66,8 @@ class StreamRoutes {
                                       std::uint64_t out, std::uint64_t err);
   boost::asio::awaitable<void> take_input(net::HttpExchange& exchange, std::shared_ptr<Stream> stream);
   [[nodiscard]] std::shared_ptr<Stream> find(const std::string& id);
-  void add(const std::string& id, Entry entry);
+  // Before another stream is added. Throws HttpError(429) when all there are still run or are followed.
+  void make_room();
   void sweep();
 
   boost::asio::any_io_executor executor_;

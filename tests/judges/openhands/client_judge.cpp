@@ -1,4 +1,11 @@
 // Our client against a real action execution server of OpenHands' own, which our_client.sh has started.
+#include "sandkey/base/error.h"
+#include "sandkey/runtime/action_execution_client.h"
+#include "sandkey/runtime/agent_client.h"
+#include "sandkey/runtime/fixed_agent.h"
+
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -8,13 +15,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-
-#include "sandkey/base/error.h"
-#include "sandkey/runtime/action_execution_client.h"
-#include "sandkey/runtime/agent_client.h"
-#include "sandkey/runtime/fixed_agent.h"
-
-#include <unistd.h>
 
 namespace {
 
@@ -39,7 +39,8 @@ void check(const std::string& name, const std::function<bool()>& condition) {
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
-  if (value == nullptr) throw std::runtime_error(std::string(name) + " is not set; this is run by our_client.sh");
+  if (value == nullptr)
+    throw std::runtime_error(std::string(name) + " is not set; this is run by our_client.sh");
   return value;
 }
 
@@ -59,7 +60,8 @@ std::unique_ptr<ActionExecutionClient> make(Engine& engine, const std::string& u
                                             RuntimeOptions options) {
   auto provider = std::make_shared<FixedAgent>(Endpoint::parse(url), Secret(key));
   const OpenHandsConfig config;
-  return std::make_unique<ActionExecutionClient>(engine, std::move(provider), config, nullptr, "judge", std::move(options));
+  return std::make_unique<ActionExecutionClient>(engine, std::move(provider), config, nullptr, "judge",
+                                                 std::move(options));
 }
 
 void judge() {
@@ -79,7 +81,10 @@ void judge() {
   options.env_vars = {{"judge_value", nasty}};
   const auto runtime = make(engine, url, key, std::move(options));
 
-  check("connect, with its environment", [&] { runtime->connect(); return runtime->check_if_alive(); });
+  check("connect, with its environment", [&] {
+    runtime->connect();
+    return runtime->check_if_alive();
+  });
   check("it is not taken for ours", [&] { return runtime->agent().greeting().protocol == 0; });
   check("run", [&] {
     const Observation seen = runtime->run({.command = "echo hello; exit_code() { return 3; }; exit_code"});
@@ -97,13 +102,14 @@ void judge() {
   check("write, read, edit", [&] {
     (void)runtime->write({.path = work + "/f.txt", .content = "alpha\nbeta"});
     const Observation read = runtime->read({.path = work + "/f.txt"});
-    const Observation edit = runtime->edit({.path = work + "/f.txt", .command = "str_replace", .old_str = "beta", .new_str = "gamma"});
+    const Observation edit = runtime->edit(
+        {.path = work + "/f.txt", .command = "str_replace", .old_str = "beta", .new_str = "gamma"});
     const auto* body = edit.as<FileEditObservation>();
-    return read.content == "alpha\nbeta\n" && body != nullptr && body->diff && body->diff->find("+gamma") != std::string::npos;
+    return read.content == "alpha\nbeta\n" && body != nullptr && body->diff &&
+           body->diff->find("+gamma") != std::string::npos;
   });
-  check("a file that is not there is an error observation", [&] {
-    return runtime->read({.path = work + "/none"}).as<ErrorObservation>() != nullptr;
-  });
+  check("a file that is not there is an error observation",
+        [&] { return runtime->read({.path = work + "/none"}).as<ErrorObservation>() != nullptr; });
   check("copy_to a file", [&] {
     runtime->copy_to(local + "/one.txt", work);
     return runtime->run({.command = "cat " + work + "/one.txt"}).content == "one";
@@ -119,7 +125,8 @@ void judge() {
   });
   check("copy_from gives a zip of the folder", [&] {
     const fs::path zip = runtime->copy_from(work + "/tree");
-    const bool good = std::system(("python3 -m zipfile -l '" + zip.string() + "' | grep -q sub/two.txt").c_str()) == 0;
+    const bool good =
+        std::system(("python3 -m zipfile -l '" + zip.string() + "' | grep -q sub/two.txt").c_str()) == 0;
     fs::remove(zip);
     return good;
   });
