@@ -168,6 +168,11 @@ class Shell : public std::enable_shared_from_this<Shell> {
 
     Terminal terminal = open_terminal();
     (void)::tcgetattr(terminal.slave.get(), &modes_);
+    if (!is_bash_) {
+      // busybox's sh edits lines, which gets into the way of what is typed, only on a terminal that echoes.
+      modes_.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+      ::tcsetattr(terminal.slave.get(), TCSANOW, &modes_);
+    }
     spawning.descriptors = {{terminal.slave.get(), 0}, {terminal.slave.get(), 1}, {terminal.slave.get(), 2}};
     open_reports();
     pid_ = spawn(spawning);
@@ -227,6 +232,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
     } else {
       type(std::string_view(&key, 1));
     }
+  }
+
+  // Whether what is typed now will show: the terminal echoes it, or a program that edits lines itself does.
+  [[nodiscard]] bool echoes() {
+    termios modes{};
+    if (!terminal_.is_open() || ::tcgetattr(terminal_.native_handle(), &modes) != 0) return true;
+    return (modes.c_lflag & ECHO) != 0 || (modes.c_lflag & ICANON) == 0;
   }
 
   // The next prompt, whatever drew it, counts as the answer.
@@ -511,12 +523,13 @@ class ShellSession::Impl {
 
     if (pending_ && shell_->busy()) {
       if (!action.is_input && !command.empty()) co_return refuse_while_busy(waiting);
+      const bool echoed = action.is_input && !key && shell_->echoes();
       if (key) {
         shell_->press(*key);
       } else if (!command.empty()) {
         shell_->type(command + "\n");
       }
-      co_return co_await wait(waiting, key, action.is_input && !key);
+      co_return co_await wait(waiting, key, echoed);
     }
     if (pending_ && (command.empty() || action.is_input)) {
       // It ended since it was last looked at. Input that nobody waits for must not run as a command.
@@ -592,7 +605,7 @@ class ShellSession::Impl {
     mark_ = shell_->screen().mark();
   }
 
-  asio::awaitable<Observation> wait(Waiting waiting, std::optional<char> key, bool input) {
+  asio::awaitable<Observation> wait(Waiting waiting, std::optional<char> key, bool echoed) {
     const auto hard =
         waiting.timeout
             ? waiting.since + std::chrono::duration_cast<Clock::duration>(
@@ -612,20 +625,20 @@ class ShellSession::Impl {
       } else if (!woken && now >= soft && shell_->repair()) {
         last_change = now;
       } else if (!woken && now >= soft) {
-        co_return unfinished(waiting, input,
+        co_return unfinished(waiting, echoed,
                              "The command has no new output after " +
                                  std::to_string(options_.soft_timeout.count()) + " seconds. " +
                                  std::string(kWhatNow));
       }
       if (now >= hard) {
         (void)shell_->repair();
-        co_return unfinished(waiting, input,
+        co_return unfinished(waiting, echoed,
                              "The command timed out after " + python_float(*waiting.timeout) + " seconds. " +
                                  std::string(kWhatNow));
       }
     }
     if (shell->closed()) throw closed_meanwhile();
-    co_return completed(waiting, key, input);
+    co_return completed(waiting, key, echoed);
   }
 
   // Output since it was last looked at, without the terminal's echo of input just typed.
@@ -637,23 +650,23 @@ class ShellSession::Impl {
     return std::string(view);
   }
 
-  Observation unfinished(const Waiting& waiting, bool input, const std::string& why) {
+  Observation unfinished(const Waiting& waiting, bool echoed, const std::string& why) {
     CmdOutputMetadata metadata;
     if (told_anything_) metadata.prefix = kContinued;
     metadata.suffix = "\n[" + why + "]";
-    std::string text = new_output(input ? waiting.command : std::string_view());
+    std::string text = new_output(echoed ? waiting.command : std::string_view());
     mark_ = shell_->screen().mark();
     told_anything_ = true;
     return Observation(std::move(text),
                        CmdOutputObservation{waiting.command, std::move(metadata), waiting.hidden});
   }
 
-  Observation completed(const Waiting& waiting, std::optional<char> key, bool input = false) {
+  Observation completed(const Waiting& waiting, std::optional<char> key, bool echoed = false) {
     CmdOutputMetadata metadata;
     metadata.username = options_.username;
     metadata.hostname = options_.hostname;
     const bool lost = shell_->screen().lost_since(mark_);
-    std::string text = new_output(input ? waiting.command : std::string_view());
+    std::string text = new_output(echoed ? waiting.command : std::string_view());
     if (lost) {
       const auto lines = std::count(text.begin(), text.end(), '\n') + 1;
       metadata.prefix = "[Previous command outputs are truncated. Showing the last " + std::to_string(lines) +
