@@ -6,7 +6,8 @@ namespace sandkey::agent {
 //
 // - The hook runs with its errors to /dev/null, which also keeps it silent under `set -x`.
 // - `${!-}` survives `set -u` where no job was started yet.
-// - Input that the command left unread is dropped (bash): otherwise the shell would execute it.
+// - Input that the command left unread is dropped (bash): otherwise the shell would execute it. Only at the prompt
+//   that ends a command: at one that an idle key or such input drew, what can be read may be the next trigger.
 // - PS1 is the fallback for a command that replaced PROMPT_COMMAND: it expands to nothing, and forks nothing,
 //   unless the hook did not run.
 // - History is off: it would hold triggers instead of commands.
@@ -24,7 +25,7 @@ __sk_report() {
   PS2=
   PS1='${__sk_r-$(__sk_report)}'
   __sk_i=0
-  while [ $((__sk_i += 1)) -lt 10000 ] && read -t 0; do IFS= read -r __sk_x; done
+  while [ -z "${__sk_r+x}" ] && [ $((__sk_i += 1)) -lt 10000 ] && read -t 0; do IFS= read -r __sk_x; done
   __sk_r=
   printf '%s\0' "$__sk_n" "$__sk_e" "${!-}" "$PWD" "$PATH" >')" +
          folder + R"(/done'
