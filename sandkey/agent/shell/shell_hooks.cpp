@@ -6,8 +6,10 @@ namespace sandkey::agent {
 //
 // - The hook runs with its errors to /dev/null, which also keeps it silent under `set -x`.
 // - `${!-}` survives `set -u` where no job was started yet.
-// - Input that the command left unread is dropped (bash): otherwise the shell would execute it. Only at the prompt
-//   that ends a command: at one that an idle key or such input drew, what can be read may be the next trigger.
+// - Input that the command left unread is dropped (bash): otherwise the shell would execute it. Only at the
+// prompt
+//   that ends a command: at one that an idle key or such input drew, what can be read may be the next
+//   trigger.
 // - PS1 is the fallback for a command that replaced PROMPT_COMMAND: it expands to nothing, and forks nothing,
 //   unless the hook did not run.
 // - History is off: it would hold triggers instead of commands.
