@@ -54,10 +54,8 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
         timer_(executor) {}
 
   ~ExecStream() override {
-    if (pid_ > 0 && !exit_) {
-      reaper_.forget(pid_);
-      kill_session(pid_, SIGKILL);
-    }
+    // The reaper may be gone already; its entry for us holds nothing but a weak reference.
+    if (pid_ > 0 && !exit_) kill_session(pid_, SIGKILL);
   }
 
   void start(const ExecRequest& request) {

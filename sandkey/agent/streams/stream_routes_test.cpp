@@ -550,7 +550,8 @@ TEST_F(StreamRoutesTest, DeletingEndsAndForgets) {
 }
 
 TEST_F(StreamRoutesTest, WhatAProcessLeavesBehindDoesNotDelayItsEnd) {
-  Connection follower = start("left", "tail -f /dev/null & echo $!; exit 2");
+  // Not tail -f, which looks whether anybody still reads its output.
+  Connection follower = start("left", "sleep 1000 & echo $!; exit 2");
   const Received got = follower.follow_to_end();
   EXPECT_EQ(got.exit_code(), 2);
   const auto pid = static_cast<pid_t>(std::strtol(got.out.c_str(), nullptr, 10));
