@@ -32,14 +32,32 @@ class OpenHandsServer : public ::testing::Test {
  protected:
   using Answer = std::function<std::optional<std::string>(const ScriptedRequest&)>;
 
+  // Set by the test while the server's threads use it.
+  class CurrentAnswer {
+   public:
+    CurrentAnswer& operator=(Answer answer) {
+      const std::lock_guard lock(mutex_);
+      answer_ = std::move(answer);
+      return *this;
+    }
+    Answer get() {
+      const std::lock_guard lock(mutex_);
+      return answer_;
+    }
+
+   private:
+    std::mutex mutex_;
+    Answer answer_;
+  };
+
+  CurrentAnswer answer_;
   ScriptedServer server_{[this](const ScriptedRequest& request) -> std::optional<std::string> {
     if (request.line.starts_with("GET /alive")) return ScriptedServer::reply(200, R"({"status":"ok"})");
     if (request.line.find("/sandkey/") != std::string::npos)
       return ScriptedServer::reply(404, R"({"detail":"Not Found"})");
-    if (answer_) return answer_(request);
+    if (const Answer answer = answer_.get()) return answer(request);
     return ScriptedServer::reply(200, ran("fine"));
   }};
-  Answer answer_;
   Engine engine_;
 
   std::unique_ptr<ActionExecutionClient> connected() {
