@@ -16,6 +16,7 @@
 #include "sandkey/net/http_server.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -286,6 +287,20 @@ std::uint16_t Agent::listen_tcp(const std::string& host, std::uint16_t port) {
   const std::uint16_t bound = impl_->server().listen_tcp(host, port);
   impl_->start_file_viewer();
   return bound;
+}
+
+void Agent::listen_descriptor(int fd) {
+  const auto option = [fd](int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    return ::getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+  };
+  if (option(SO_DOMAIN) != AF_UNIX || option(SO_ACCEPTCONN) != 1) {
+    throw Error(ErrorCode::invalid_argument,
+                "listening on fd:" + std::to_string(fd) + ": it is not a Unix socket that listens");
+  }
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);  // not for what we start
+  impl_->server().listen_descriptor(fd);
 }
 
 void Agent::stop() {

@@ -33,6 +33,9 @@ class Agent {
   void listen_unix(const std::string& path);
   // Throws Error(invalid_argument) without session keys: whoever reaches the port could run anything.
   std::uint16_t listen_tcp(const std::string& host, std::uint16_t port);
+  // Takes over a Unix socket that listens already, of whoever started us. Throws Error(invalid_argument) for
+  // anything else.
+  void listen_descriptor(int fd);
   void stop();
 
  private:

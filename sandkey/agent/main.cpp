@@ -30,10 +30,12 @@ using sandkey::ErrorCode;
 
 constexpr std::string_view kHelp = R"(sandkey-agent: executes an agent's actions inside a sandbox
 
-Usage: sandkey-agent --listen unix:PATH|HOST:PORT [options]
+Usage: sandkey-agent --listen unix:PATH|HOST:PORT|fd:N [options]
 
   --listen ADDRESS          where to serve; may be given several times. HOST is numeric or 'localhost';
-                            port 0 lets the system choose (the choice is printed)
+                            port 0 lets the system choose (the choice is printed); fd:N is an inherited
+                            Unix socket that listens already
+  --ready-fd N              an inherited descriptor to write a line to, and close, once it serves
   --working-dir DIR         where shells start (default: the current folder; made if missing)
   --session-key-file FILE   the keys that open this agent, one a line, mode 0600; needed for HOST:PORT.
                             Read again when a key is not known, so that others can be added
@@ -52,11 +54,20 @@ struct Arguments {
   std::vector<std::string> listen;
   std::string working_dir;
   std::string session_key_file;
+  std::optional<int> ready_fd;
   bool warm_python = false;
 };
 
 [[noreturn]] void fail_usage(const std::string& what) {
   throw Error(ErrorCode::invalid_argument, what + "; see sandkey-agent --help");
+}
+
+// Beyond the standard three; nothing if the text is no such number.
+std::optional<int> parse_descriptor(std::string_view text) {
+  int fd = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), fd);
+  if (error != std::errc() || end != text.data() + text.size() || fd < 3) return std::nullopt;
+  return fd;
 }
 
 bool known_flag(std::string_view name) {
@@ -84,6 +95,12 @@ std::optional<Arguments> parse(int argc, char** argv) {
       arguments.working_dir = value();
     } else if (name == "--session-key-file") {
       arguments.session_key_file = value();
+    } else if (name == "--ready-fd") {
+      const std::string text = value();
+      arguments.ready_fd = parse_descriptor(text);
+      if (!arguments.ready_fd || ::fcntl(*arguments.ready_fd, F_SETFD, FD_CLOEXEC) != 0) {
+        fail_usage("reading the command line: --ready-fd '" + text + "' is not an open descriptor above 2");
+      }
     } else if (attached && known_flag(name)) {
       fail_usage("reading the command line: " + std::string(name) + " takes no value");
     } else if (name == "--warm-python") {
@@ -137,6 +154,12 @@ void listen(sandkey::agent::Agent& agent, const std::string& address) {
     std::fprintf(stderr, "sandkey-agent: listening on %s\n", address.c_str());
     return;
   }
+  if (address.starts_with("fd:")) {
+    const std::optional<int> fd = parse_descriptor(std::string_view(address).substr(3));
+    if (!fd) fail_usage("listening on '" + address + "': it must be the number of a descriptor above 2");
+    agent.listen_descriptor(*fd);
+    return;
+  }
   const std::size_t colon = address.rfind(':');
   std::string host = colon == std::string::npos ? std::string() : address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
@@ -149,7 +172,7 @@ void listen(sandkey::agent::Agent& agent, const std::string& address) {
       std::string_view(address).substr(colon == std::string::npos ? 0 : colon + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (host.empty() || error != std::errc() || end != digits.data() + digits.size()) {
-    fail_usage("listening on '" + address + "': it must be unix:PATH or HOST:PORT");
+    fail_usage("listening on '" + address + "': it must be unix:PATH, HOST:PORT or fd:N");
   }
   port = agent.listen_tcp(host, port);
   std::fprintf(stderr, "sandkey-agent: listening on %s:%u\n", host.c_str(), static_cast<unsigned>(port));
@@ -200,6 +223,10 @@ int run(int argc, char** argv) {
   boost::asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
   sandkey::agent::Agent agent(context.get_executor(), std::move(keys), std::move(options));
   for (const std::string& address : arguments->listen) listen(agent, address);
+  if (arguments->ready_fd) {
+    [[maybe_unused]] const ssize_t told = ::write(*arguments->ready_fd, "\n", 1);
+    ::close(*arguments->ready_fd);
+  }
   signals.async_wait([&](const boost::system::error_code&, int) {
     agent.stop();
     context.stop();

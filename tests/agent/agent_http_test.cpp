@@ -643,7 +643,7 @@ TEST_F(CommandLine, RefusesBadAddresses) {
        {"nonsense", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", ":1", "::1", ""}) {
     expect_refused({"--listen", address},
                    "listening on '" + std::string(address) +
-                       "': it must be unix:PATH or HOST:PORT; see sandkey-agent --help");
+                       "': it must be unix:PATH, HOST:PORT or fd:N; see sandkey-agent --help");
   }
   expect_refused({"--listen", "unix:"}, "listening on unix:: the path must have 1 to 107 bytes");
   expect_refused({"--listen", "unix:/no/such/folder/s"},
@@ -651,6 +651,18 @@ TEST_F(CommandLine, RefusesBadAddresses) {
   write_file(folder / "file", "");
   expect_refused({"--listen", "unix:" + folder / "file"},
                  "listening on unix:" + folder / "file" + ": something that is not a socket is there");
+}
+
+TEST_F(CommandLine, RefusesDescriptorsItCannotUse) {
+  for (const char* number : {"", "x", "2", "-3", "3x"}) {
+    expect_refused({"--listen", "fd:" + std::string(number)},
+                   "listening on 'fd:" + std::string(number) +
+                       "': it must be the number of a descriptor above 2; see sandkey-agent --help");
+  }
+  expect_refused({"--listen", "fd:100"}, "listening on fd:100: it is not a Unix socket that listens");
+  expect_refused({"--listen", unix_socket, "--ready-fd", "100"},
+                 "reading the command line: --ready-fd '100' is not an open descriptor above 2; see "
+                 "sandkey-agent --help");
 }
 
 TEST_F(CommandLine, WantsAKeyForTcp) {
