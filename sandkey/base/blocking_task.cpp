@@ -1,9 +1,12 @@
 #include "sandkey/base/blocking_task.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
@@ -50,6 +53,13 @@ asio::awaitable<void> BlockingTask::join() {
     throw boost::system::system_error(asio::error::operation_aborted);  // cancelled meanwhile
   if (thread_.joinable()) thread_.join();
   if (state_->failure) std::rethrow_exception(std::exchange(state_->failure, nullptr));
+}
+
+asio::awaitable<void> run_to_end(std::function<void()> work) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  BlockingTask task(executor, std::move(work));
+  co_await asio::co_spawn(executor, task.join(),
+                          asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
 }
 
 }  // namespace sandkey

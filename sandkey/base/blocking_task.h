@@ -6,7 +6,10 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <type_traits>
+#include <utility>
 
 namespace sandkey {
 
@@ -28,5 +31,21 @@ class BlockingTask {
   std::shared_ptr<State> state_;
   std::thread thread_;
 };
+
+// Runs the work to its end on a thread of its own, also when the caller is cancelled meanwhile, and throws
+// what it threw. For short work that cannot be broken off; the result says what became of it.
+[[nodiscard]] boost::asio::awaitable<void> run_to_end(std::function<void()> work);
+
+template <class Work>
+[[nodiscard]] boost::asio::awaitable<std::invoke_result_t<Work>> run_blocking(Work work) {
+  if constexpr (std::is_void_v<std::invoke_result_t<Work>>) {
+    co_await run_to_end(std::move(work));
+  } else {
+    std::optional<std::invoke_result_t<Work>> result;
+    std::function<void()> call = [&result, &work] { result.emplace(work()); };
+    co_await run_to_end(std::move(call));
+    co_return std::move(*result);
+  }
+}
 
 }  // namespace sandkey
