@@ -1,13 +1,17 @@
 #include "sandkey/runtime/action_execution_client.h"
 
+#include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/turnstile.h"
 #include "sandkey/base/utf8.h"
 #include "sandkey/events/event_stream.h"
 #include "sandkey/runtime/agent_client.h"
+#include "sandkey/runtime/ledger.h"
 #include "sandkey/runtime/shell_quote.h"
 
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <unistd.h>
@@ -32,6 +36,10 @@ constexpr std::chrono::seconds kCloseTimeout{30};
 // Between questions whether the agent is alive: quick at first, since most are.
 constexpr std::chrono::milliseconds kFirstProbePause{10};
 constexpr std::chrono::milliseconds kLongestProbePause{1000};
+// Between questions whether another process has created the session's sandbox.
+constexpr std::chrono::milliseconds kLongestClaimPause{250};
+constexpr std::chrono::hours kDefaultLease{1};
+constexpr std::size_t kLongestSid = 256;
 
 std::chrono::milliseconds seconds_to_ms(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e8) * 1000));
@@ -78,6 +86,16 @@ void require_variables(const std::map<std::string, std::string>& variables) {
   }
 }
 
+void require_sid(const std::string& sid) {
+  const bool control = std::any_of(sid.begin(), sid.end(),
+                                   [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; });
+  if (sid.empty() || sid.size() > kLongestSid || control || !utf8::is_valid(sid)) {
+    throw Error(ErrorCode::invalid_argument, "making a runtime: a session id has 1 to " +
+                                                 std::to_string(kLongestSid) +
+                                                 " bytes of UTF-8 without control characters");
+  }
+}
+
 // As shell_quote(), but on one line; for bash.
 std::string bash_quote_line(const std::string& text) {
   std::string out;
@@ -89,6 +107,16 @@ std::string bash_quote_line(const std::string& text) {
     }
   }
   return out;
+}
+
+// A value in git's configuration files.
+std::string git_quote(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c == '\n' ? std::string("\\n") : std::string(1, c);
+  }
+  return out += '"';
 }
 
 Error with_phase(const Error& error, const std::string& phase) {
@@ -135,8 +163,9 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         options_(std::move(options)),
         instance_(make_instance()),
         turnstile_(executor_),
-        listening_(engine, executor_) {
+        background_(engine, executor_) {
     if (!provider_) throw Error(ErrorCode::invalid_argument, "making a runtime: there is no provider");
+    require_sid(sid_);
     for (const auto& [name, value] : options_.env_vars) env_vars_[upper(name)] = value;
     std::map<std::string, Secret> masked;
     for (const auto& [provider_name, token] : options_.git_provider_tokens) {
@@ -160,7 +189,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         [weak = weak_from_this()](const EventPtr& event) {
           const auto self = weak.lock();
           const Action* action = std::get_if<Action>(event.get());
-          if (self && action != nullptr) self->listening_.spawn(answer(self, *action));
+          if (self && action != nullptr) self->background_.spawn(answer(self, *action));
         },
         sid_);
     subscribed_ = true;
@@ -169,12 +198,17 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   void stop_listening() {
     if (subscribed_) stream_->unsubscribe(EventStreamSubscriber::runtime, sid_);
     subscribed_ = false;
-    listening_.cancel();
+    background_.cancel();
   }
 
   [[nodiscard]] const std::string& sid() const noexcept { return sid_; }
   [[nodiscard]] const OpenHandsConfig& config() const noexcept { return config_; }
   [[nodiscard]] RuntimeStatus status() const noexcept { return status_; }
+  [[nodiscard]] const std::shared_ptr<Provider>& provider() const noexcept { return provider_; }
+  [[nodiscard]] SandboxId sandbox_id() const {
+    if (!connected_) throw not_connected("asking for the sandbox's id");
+    return *sandbox_;
+  }
   [[nodiscard]] AgentClient& agent() {
     if (!connected_) throw not_connected("using the agent");
     return *agent_;
@@ -202,19 +236,14 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     std::string phase = "find the sandbox";
     std::optional<Error> failed;
     try {
-      if (!options_.attach_to_existing) set_status(RuntimeStatus::starting_runtime);
-      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
-      if (!found && options_.attach_to_existing) {
-        throw Error(ErrorCode::not_found, "there is no sandbox of the session '" + sid_ +
-                                              "'; connect without attach_to_existing to create it");
+      if (options_.attach_to_existing) {
+        sandbox_ = co_await find_existing(deadline);
+      } else {
+        set_status(RuntimeStatus::starting_runtime);
+        co_await obtain_sandbox(deadline, phase);
       }
-      if (!found) {
-        phase = "create the sandbox";
-        SandboxIntent intent{.sid = sid_, .working_dir = config_.workspace_mount_path_in_sandbox};
-        intent.environment = config_.sandbox.runtime_startup_env_vars;
-        found = co_await provider_->create(std::move(intent), deadline);
-      }
-      sandbox_ = found;
+      phase = "start the agent";
+      co_await provider_->start_agent(*sandbox_, deadline);
       phase = "reach the agent";
       AgentAccess access = co_await provider_->agent_endpoint(*sandbox_, deadline);
       agent_ = std::make_unique<AgentClient>(engine_, std::move(access));
@@ -224,13 +253,14 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       co_await wait_until_alive(deadline);
       phase = "greet the agent";
       (void)co_await agent_->greet(deadline);
-      if (!options_.attach_to_existing) {
+      if (!options_.attach_to_existing && options_.setup_environment) {
         phase = "set up the environment";
         set_status(RuntimeStatus::setting_up_workspace);
         co_await setup_initial_env(deadline);
       }
       if (!closed_) {
         connected_ = true;
+        if (lease_) background_.spawn(keep_lease(shared_from_this(), *lease_));
         set_status(RuntimeStatus::ready);
       }
     } catch (const Error& error) {
@@ -367,9 +397,237 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   }
 
  private:
+  // Ours is what we created or adopted; without a ledger, what we did not expressly attach to.
   asio::awaitable<void> end_sandbox() {
-    if (options_.attach_to_existing || config_.sandbox.keep_runtime_alive) co_return;
+    if (!owned_) co_return;
     co_await provider_->destroy(*sandbox_, engine_.in(kCloseTimeout));
+    if (options_.ledger) {
+      auto forget = [ledger = options_.ledger, sid = sid_, id = *sandbox_] { ledger->forget(sid, id); };
+      co_await run_blocking(std::move(forget));
+    }
+  }
+
+  asio::awaitable<SandboxId> find_existing(Deadline deadline) {
+    std::optional<LedgerEntry> entry;
+    if (options_.ledger) {
+      auto look_up = [ledger = options_.ledger, sid = sid_] { return ledger->find(sid); };
+      entry = co_await run_blocking(std::move(look_up));
+    }
+    if (entry && entry->provider != provider_->name()) {
+      throw Error(ErrorCode::conflict,
+                  "the sandbox of the session '" + sid_ + "' is of the provider '" + entry->provider + "'");
+    }
+    std::optional<SandboxId> found;
+    if (entry && entry->sandbox) {
+      found = entry->sandbox;
+    } else {
+      found = co_await provider_->find(sid_, deadline);
+    }
+    if (!found) {
+      throw Error(ErrorCode::not_found, "there is no sandbox of the session '" + sid_ +
+                                            "'; connect without attach_to_existing to create it");
+    }
+    const bool there = co_await look_at(*found, deadline);
+    if (!there) {
+      if (entry) {
+        auto forget = [ledger = options_.ledger, sid = sid_, id = *found] { ledger->forget(sid, id); };
+        co_await run_blocking(std::move(forget));
+      }
+      throw Error(ErrorCode::not_found, "the sandbox of the session '" + sid_ + "' has ended");
+    }
+    co_return *found;
+  }
+
+  // Whether a sandbox that exists can be used. Learns its lease, and wakes it if it is paused.
+  asio::awaitable<bool> look_at(SandboxId id, Deadline deadline) {
+    SandboxInfo info;
+    try {
+      info = co_await provider_->describe(id, deadline);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
+      info.state = SandboxState::ended;
+    }
+    if (info.state == SandboxState::ended) co_return false;
+    if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
+    if (info.lease_end && provider_->capabilities().renew) {
+      lease_ = config_.sandbox.lease.value_or(kDefaultLease);
+    }
+    co_return true;
+  }
+
+  [[nodiscard]] SandboxIntent intent() const {
+    SandboxIntent intent;
+    intent.sid = sid_;
+    intent.working_dir = config_.workspace_mount_path_in_sandbox;
+    intent.environment = config_.sandbox.runtime_startup_env_vars;
+    intent.image = config_.sandbox.base_container_image;
+    intent.workspace = config_.workspace_base;
+    intent.network = config_.sandbox.network;
+    intent.memory_bytes = config_.sandbox.memory_limit;
+    intent.disk_bytes = config_.sandbox.disk_limit;
+    intent.processes = config_.sandbox.process_limit;
+    intent.lease = config_.sandbox.lease;
+    intent.keep = config_.sandbox.keep_runtime_alive;
+    return intent;
+  }
+
+  // Sets sandbox_ and owned_.
+  asio::awaitable<void> obtain_sandbox(Deadline deadline, std::string& phase) {
+    if (!options_.ledger) {
+      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
+      if (found) {
+        const bool there = co_await look_at(*found, deadline);
+        if (!there) found.reset();
+      }
+      if (!found) {
+        phase = "create the sandbox";
+        found = co_await create_sandbox(deadline);
+      }
+      sandbox_ = found;
+      owned_ = !config_.sandbox.keep_runtime_alive;
+      co_return;
+    }
+    std::optional<SandboxId> gone;
+    std::chrono::milliseconds pause{10};
+    while (true) {
+      const LedgerClaim claim = co_await claim_session(gone);
+      switch (claim.verdict) {
+        case LedgerClaim::Verdict::create:
+        case LedgerClaim::Verdict::recover:
+          co_await create_claimed(deadline, phase);
+          co_return;
+        case LedgerClaim::Verdict::adopt:
+        case LedgerClaim::Verdict::attach: {
+          const bool there = co_await look_at(*claim.entry.sandbox, deadline);
+          if (there) {
+            // Ours, too, if an earlier connect() of ours created it and failed later.
+            owned_ =
+                claim.verdict == LedgerClaim::Verdict::adopt || (owned_ && sandbox_ == claim.entry.sandbox);
+            sandbox_ = claim.entry.sandbox;
+            co_return;
+          }
+          gone = claim.entry.sandbox;
+          break;
+        }
+        case LedgerClaim::Verdict::wait:
+          if (closed_) throw Error(ErrorCode::cancelled, "the runtime was closed meanwhile");
+          phase = "wait for the process that is creating the sandbox";
+          if (engine_.steady_now() + pause >= deadline) {
+            throw Error(ErrorCode::deadline_exceeded,
+                        "process " + std::to_string(claim.entry.owner.pid) + " on " + claim.entry.owner.host +
+                            " has been creating the sandbox of the session '" + sid_ + "' all the time");
+          }
+          co_await engine_.sleep_for(pause);
+          pause = std::min(pause * 2, kLongestClaimPause);
+          break;
+      }
+    }
+  }
+
+  asio::awaitable<LedgerClaim> claim_session(std::optional<SandboxId> gone) {
+    LedgerEntry wanted;
+    wanted.sid = sid_;
+    wanted.provider = std::string(provider_->name());
+    wanted.owner = ProcessIdentity::current();
+    wanted.kept = config_.sandbox.keep_runtime_alive;
+    wanted.created = engine_.system_now();
+    const bool durable = provider_->capabilities().survives_reboot;
+    auto claim = [ledger = options_.ledger, wanted = std::move(wanted), durable, gone = std::move(gone)] {
+      return ledger->claim(wanted, durable, gone);
+    };
+    co_return co_await run_blocking(std::move(claim));
+  }
+
+  // The ledger says that it is ours to create. It may exist nevertheless: made by another machine, or by a
+  // process that died before it could tell.
+  asio::awaitable<void> create_claimed(Deadline deadline, std::string& phase) {
+    std::exception_ptr failure;
+    try {
+      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
+      if (found) {
+        const bool there = co_await look_at(*found, deadline);
+        if (!there) found.reset();
+      }
+      if (!found) {
+        phase = "create the sandbox";
+        found = co_await create_sandbox(deadline);
+      }
+      sandbox_ = found;
+      owned_ = !config_.sandbox.keep_runtime_alive;
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    // What became of it is written down even if our caller was cancelled meanwhile.
+    co_await asio::this_coro::throw_if_cancelled(false);
+    if (failure) {
+      co_await uncancelled(give_up_creation());
+      std::rethrow_exception(failure);
+    }
+    std::optional<std::chrono::system_clock::time_point> lease_end;
+    if (lease_) lease_end = engine_.system_now() + *lease_;
+    auto enter = [ledger = options_.ledger, sid = sid_, id = *sandbox_, lease_end] {
+      (void)ledger->created(sid, ProcessIdentity::current(), id, lease_end);
+    };
+    co_await uncancelled(run_blocking(std::move(enter)));
+    co_await asio::this_coro::throw_if_cancelled(true);
+  }
+
+  asio::awaitable<SandboxId> create_sandbox(Deadline deadline) {
+    SandboxIntent wanted = intent();
+    provider_->check(wanted);
+    const Capabilities can = provider_->capabilities();
+    if (can.renew) lease_ = wanted.lease ? wanted.lease : can.default_lease;
+    if (can.renew && !lease_ && wanted.keep) lease_ = kDefaultLease;
+    if (lease_) wanted.lease = lease_;
+    lease_is_fresh_ = true;
+    co_return co_await provider_->create(std::move(wanted), deadline);
+  }
+
+  // A creation that failed leaves nothing, says its provider; one that was broken off may have.
+  asio::awaitable<void> give_up_creation() {
+    bool certain = true;
+    try {
+      const std::optional<SandboxId> left = co_await provider_->find(sid_, engine_.in(kCloseTimeout));
+      if (left) co_await provider_->destroy(*left, engine_.in(kCloseTimeout));
+    } catch (const Error&) {
+      certain = false;  // the entry stays, so that whoever comes next looks for it
+    }
+    if (!certain) co_return;
+    auto abandon = [ledger = options_.ledger, sid = sid_] {
+      ledger->abandon(sid, ProcessIdentity::current());
+    };
+    co_await run_blocking(std::move(abandon));
+  }
+
+  static asio::awaitable<void> keep_lease(std::shared_ptr<Impl> self, std::chrono::seconds lease) {
+    const std::chrono::milliseconds third = std::chrono::milliseconds(lease) / 3;
+    if (self->lease_is_fresh_) co_await self->engine_.sleep_for(third);
+    while (true) {
+      try {
+        const SandboxId id = *self->sandbox_;
+        const auto end = co_await self->provider_->renew(id, lease, self->engine_.in(third));
+        if (self->options_.ledger) {
+          auto enter = [ledger = self->options_.ledger, sid = self->sid_, id, end] {
+            ledger->renewed(sid, id, end);
+          };
+          co_await run_blocking(std::move(enter));
+        }
+      } catch (const Error& error) {
+        if (error.code() == ErrorCode::cancelled) throw;
+        if (error.code() == ErrorCode::not_found || error.code() == ErrorCode::sandbox_dead) {
+          self->set_status(RuntimeStatus::disconnected, error.what());
+          co_return;
+        }
+        // Anything else may pass; two more tries fit into the lease.
+      }
+      co_await self->engine_.sleep_for(third);
+    }
+  }
+
+  // Goes on to its end although our caller was cancelled.
+  asio::awaitable<void> uncancelled(asio::awaitable<void> task) {
+    co_await asio::co_spawn(executor_, std::move(task),
+                            asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
   }
 
   [[nodiscard]] std::string make_instance() const {
@@ -435,9 +693,17 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       co_await agent_->warm_python(deadline);
     }
     co_await export_variables(variables, deadline);
-    // A failure only means that git is not there, or that its configuration cannot be written.
-    CmdRunAction git{.command = "git config --global user.name " + shell_quote(config_.git_user_name) +
-                                " && git config --global user.email " + shell_quote(config_.git_user_email)};
+    // Usually there is no configuration yet, and writing one takes no other program. A failure only means
+    // that git is not there, or that its configuration cannot be written.
+    const std::string& name = config_.git_user_name;
+    const std::string& email = config_.git_user_email;
+    CmdRunAction git{.command =
+                         "if [ -e ~/.gitconfig ] || [ -e \"${XDG_CONFIG_HOME:-$HOME/.config}/git/config\" ]; "
+                         "then git config --global user.name " +
+                         shell_quote(name) + " && git config --global user.email " + shell_quote(email) +
+                         "; else printf '[user]\\n\\tname = %s\\n\\temail = %s\\n' " +
+                         shell_quote(git_quote(name)) + " " + shell_quote(git_quote(email)) +
+                         " > ~/.gitconfig; fi"};
     git.hidden = true;
     (void)co_await send(Action(std::move(git)), deadline);
   }
@@ -539,9 +805,12 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   std::atomic<bool> closed_{false};
   bool connecting_ = false;
   std::optional<SandboxId> sandbox_;
+  bool owned_ = false;                         // close() ends it
+  std::optional<std::chrono::seconds> lease_;  // what it is renewed to
+  bool lease_is_fresh_ = false;
   std::unique_ptr<AgentClient> agent_;
   Turnstile turnstile_;
-  TaskGroup listening_;
+  TaskGroup background_;  // answers to the stream, and the lease
 };
 
 ActionExecutionClient::ActionExecutionClient(Engine& engine, std::shared_ptr<Provider> provider,
@@ -566,6 +835,12 @@ const OpenHandsConfig& ActionExecutionClient::config() const noexcept {
 }
 RuntimeStatus ActionExecutionClient::status() const noexcept {
   return impl_->status();
+}
+const std::shared_ptr<Provider>& ActionExecutionClient::provider() const noexcept {
+  return impl_->provider();
+}
+SandboxId ActionExecutionClient::sandbox_id() const {
+  return impl_->sandbox_id();
 }
 AgentClient& ActionExecutionClient::agent() {
   return impl_->agent();
@@ -671,6 +946,11 @@ std::vector<std::string> ActionExecutionClient::list_files(std::optional<std::st
 }
 void ActionExecutionClient::add_env_vars(const std::map<std::string, std::string>& variables) {
   engine_.wait(async_add_env_vars(variables));
+}
+
+RuntimeOptions with_user_ledger(Engine& engine, RuntimeOptions options) {
+  if (!options.ledger) options.ledger = open_user_ledger(engine);
+  return options;
 }
 
 }  // namespace sandkey

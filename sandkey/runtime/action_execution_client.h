@@ -29,6 +29,7 @@ namespace sandkey {
 
 class AgentClient;
 class EventStream;
+class Ledger;
 
 // What a sandbox should offer besides the shell; "jupyter" is the one that matters here.
 struct PluginRequirement {
@@ -60,6 +61,12 @@ struct RuntimeOptions {
   // Never create: find the session's sandbox or fail. Its environment is left as it is, and close() leaves it
   // running.
   bool attach_to_existing = false;
+  // Where sandboxes are written down before they are created. None: nothing is remembered, so that sandboxes
+  // are found by their provider's labels only. make_runtime() and the runtimes of the providers use the
+  // user's where this is none.
+  std::shared_ptr<Ledger> ledger = {};
+  // False: connect() leaves shell, Python and git as they start, which is quicker.
+  bool setup_environment = true;
   bool headless_mode = true;  // no browser-based editor is asked for
   std::string user_id = {};   // whose git provider tokens these are, in the orchestrator's terms
   // By provider ("github"); exported as GITHUB_TOKEN and masked in the event stream.
@@ -74,6 +81,7 @@ struct RuntimeOptions {
 // naming its action as cause. Errors that are no observation set the status instead.
 class ActionExecutionClient {
  public:
+  // `sid`: the session, 1 to 256 bytes of UTF-8 without control characters (Error(invalid_argument) otherwise).
   ActionExecutionClient(Engine& engine, std::shared_ptr<Provider> provider, const OpenHandsConfig& config,
                         std::shared_ptr<EventStream> event_stream, std::string sid = "default",
                         RuntimeOptions options = {});
@@ -88,12 +96,15 @@ class ActionExecutionClient {
   [[nodiscard]] RuntimeStatus status() const noexcept;
 
   // Finds the session's sandbox or creates it, waits until its agent is alive and sets up its environment.
-  // One deadline (config.sandbox.remote_runtime_init_timeout) for all of it; errors name the phase and the
-  // last cause. Nothing happens if it is connected; after a failure it may be tried again.
+  // With a ledger, several processes that want one session at once get one sandbox: one creates it, the
+  // others wait for it and attach. While it is connected, the sandbox's lease is renewed. One deadline
+  // (config.sandbox.remote_runtime_init_timeout) for all of it; errors name the phase and the last cause.
+  // Nothing happens if it is connected; after a failure it may be tried again.
   void connect();
   asio::awaitable<void> async_connect();
 
-  // Ends the sandbox, unless it was attached to or is to be kept. Idempotent; nothing runs afterwards.
+  // Ends the sandbox, unless it was attached to, is to be kept or belongs to another living process.
+  // Idempotent; nothing runs afterwards.
   void close();
   asio::awaitable<void> async_close();
 
@@ -145,6 +156,10 @@ class ActionExecutionClient {
   void add_env_vars(const std::map<std::string, std::string>& variables);
   asio::awaitable<void> async_add_env_vars(std::map<std::string, std::string> variables);
 
+  [[nodiscard]] const std::shared_ptr<Provider>& provider() const noexcept;
+  // Of the session, once connected.
+  [[nodiscard]] SandboxId sandbox_id() const;
+
   // Beyond OpenHands: files byte for byte, processes with separate outputs, ports. Connected runtimes only.
   [[nodiscard]] AgentClient& agent();
 
@@ -153,5 +168,8 @@ class ActionExecutionClient {
   Engine& engine_;
   std::shared_ptr<Impl> impl_;
 };
+
+// The options with the user's ledger (open_user_ledger()) where they name none.
+[[nodiscard]] RuntimeOptions with_user_ledger(Engine& engine, RuntimeOptions options);
 
 }  // namespace sandkey

@@ -7,10 +7,13 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sandkey {
 
@@ -20,11 +23,22 @@ struct SandboxId {
   bool operator==(const SandboxId&) const = default;
 };
 
-// What a session wants its sandbox to be.
+// What a session wants its sandbox to be. What a provider cannot give, it refuses (`unsupported`); what is
+// unset is the provider's to choose.
 struct SandboxIntent {
   std::string sid = {};          // our label on it, by which any process finds it again
   std::string working_dir = {};  // of the agent
   std::map<std::string, std::string> environment = {};
+  std::string image = {};
+  std::string workspace = {};  // a folder of this machine to appear as the working directory
+  std::optional<bool> network = std::nullopt;
+  std::optional<std::uint64_t> memory_bytes = std::nullopt;
+  std::optional<std::uint64_t> disk_bytes = std::nullopt;
+  std::optional<unsigned> processes = std::nullopt;
+  std::optional<std::chrono::seconds> lease = std::nullopt;
+  // Outlives us and ends when its lease runs out. One that is not kept ends with this process where the
+  // provider can see that (local), and with its lease elsewhere.
+  bool keep = false;
 };
 
 // How to reach the agent in a sandbox.
@@ -33,24 +47,78 @@ struct AgentAccess {
   Secret session_key = {};  // empty where only the owner can connect anyway
 };
 
+enum class SandboxState { starting, running, paused, ended };
+[[nodiscard]] std::string_view to_string(SandboxState state) noexcept;
+
+// One sandbox, as its provider tells.
+struct SandboxInfo {
+  SandboxId id = {};
+  std::string sid = {};  // empty: not labelled by us
+  SandboxState state = SandboxState::running;
+  bool kept = false;
+  std::optional<std::chrono::system_clock::time_point> created = std::nullopt;
+  std::optional<std::chrono::system_clock::time_point> lease_end = std::nullopt;
+  std::string image = {};
+  // For people: what is not as it was asked for, such as a limit this machine cannot enforce.
+  std::vector<std::string> remarks = {};
+};
+
+// What a provider can do at all. What it cannot, it also refuses as `unsupported`.
+struct Capabilities {
+  bool create = true;  // false: an agent somebody else started
+  bool pause = true;
+  bool renew = true;
+  bool expose = true;
+  bool image = true;
+  bool workspace = false;      // a folder of this machine as the workspace
+  bool network_switch = true;  // SandboxIntent::network
+  // The time limit of a sandbox whose intent names none.
+  std::optional<std::chrono::seconds> default_lease = std::nullopt;
+  bool survives_reboot = true;  // of this machine: then the ledger is written through to the disk
+  // The longest a sandbox that is not kept outlives a client that vanished; for people ("at once", "24 h").
+  std::string outlives_client = {};
+};
+
+// Whose account it is, as far as the provider tells.
+struct Account {
+  std::string name = {};
+};
+
 // One authenticated account. Implementations are used from several coroutines at once, all on the engine's
 // threads.
 //
 // Every call throws Error with a closed code; what a provider cannot do is `unsupported`, never silence.
 // `deadline` bounds the whole call. Cancelling a call is safe; what it had started on the provider is found
-// again by find().
+// again by find(). A sandbox that is not there (any more) is `not_found`.
 class Provider {
  public:
   virtual ~Provider() = default;
 
   // "e2b", "local", ...: for messages.
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  [[nodiscard]] virtual Capabilities capabilities() const = 0;
+  virtual asio::awaitable<Account> account(Deadline deadline) = 0;
 
-  // The sandbox that carries the session's label, if there is one.
+  // The sandbox that carries the session's label, if there is one; the oldest if there are several.
   virtual asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) = 0;
-  // A new sandbox with the agent in it, started but not necessarily answering yet.
+  // All that carry a label of ours.
+  virtual asio::awaitable<std::vector<SandboxInfo>> list(Deadline deadline) = 0;
+  virtual asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline deadline) = 0;
+
+  // Whether this intent can be had, as far as that can be told without starting anything.
+  virtual void check(const SandboxIntent& intent) const = 0;
+  // A new sandbox. Nothing is left behind by a create that failed.
   virtual asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) = 0;
+  // Puts the agent in and starts it, unless it runs; it need not answer yet.
+  virtual asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) = 0;
   virtual asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) = 0;
+  // A URL by which the port inside can be reached until the sandbox ends.
+  virtual asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) = 0;
+  // From now on it may live this long; returns when it would end.
+  virtual asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id,
+                                                                       std::chrono::seconds lease,
+                                                                       Deadline deadline) = 0;
+  // Both idempotent.
   virtual asio::awaitable<void> pause(SandboxId id, Deadline deadline) = 0;
   virtual asio::awaitable<void> resume(SandboxId id, Deadline deadline) = 0;
   // Idempotent: a sandbox that is gone is what was wanted.

@@ -1,4 +1,5 @@
 // connect() against what is not, or not yet, an agent: which error, which phase, which last cause.
+#include "fake_cloud.h"
 #include "fixtures.h"
 #include "sandkey/base/error.h"
 #include "sandkey/runtime/action_execution_client.h"
@@ -13,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace sandkey::runtime_test {
 namespace {
@@ -181,42 +183,6 @@ TEST(Connect, TheRealAgentsKeyIsNeeded) {
               Not(HasSubstr("the-right-key-0123456789")));
 }
 
-// A cloud whose answers a test chooses.
-class FakeCloud final : public Provider {
- public:
-  std::optional<SandboxId> sandbox;
-  std::string agent;
-  std::function<void()> on_create = [] {};
-  std::vector<std::string> calls;
-
-  [[nodiscard]] std::string_view name() const noexcept override { return "fake"; }
-  asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline) override {
-    calls.push_back("find " + sid);
-    co_return sandbox;
-  }
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline) override {
-    calls.push_back("create " + intent.sid);
-    on_create();
-    sandbox = SandboxId{"box"};
-    co_return *sandbox;
-  }
-  asio::awaitable<AgentAccess> agent_endpoint(SandboxId, Deadline) override {
-    co_return AgentAccess{Endpoint::parse(agent)};
-  }
-  asio::awaitable<void> pause(SandboxId, Deadline) override {
-    calls.emplace_back("pause");
-    co_return;
-  }
-  asio::awaitable<void> resume(SandboxId, Deadline) override {
-    calls.emplace_back("resume");
-    co_return;
-  }
-  asio::awaitable<void> destroy(SandboxId id, Deadline) override {
-    calls.push_back("destroy " + id.value);
-    co_return;
-  }
-};
-
 TEST(Connect, AttachingToASessionThatIsNotThereNeverCreates) {
   const auto cloud = std::make_shared<FakeCloud>();
   RuntimeOptions options;
@@ -309,6 +275,15 @@ TEST(Connect, AFailedConnectMayBeTriedAgain) {
   runtime.connect();
   EXPECT_EQ(runtime.status(), RuntimeStatus::ready);
   EXPECT_EQ(runtime.run(CmdRunAction{.command = "echo hi"}).content, "hi");
+}
+
+TEST(Runtime, ASessionIdThatCannotBeWrittenDownIsRefused) {
+  Engine engine;
+  const auto cloud = std::make_shared<FakeCloud>();
+  const std::vector<std::string> bad{"", "a\nb", "\xFF", std::string(257, 's')};
+  for (const std::string& sid : bad) {
+    EXPECT_THROW(ActionExecutionClient(engine, cloud, OpenHandsConfig(), nullptr, sid), Error) << sid;
+  }
 }
 
 TEST(Runtime, WithoutAProviderThereIsNone) {

@@ -1,0 +1,266 @@
+// Runtimes that share sessions through a ledger: who creates, who attaches, who ends what.
+#include "fake_cloud.h"
+#include "fixtures.h"
+#include "sandkey/base/error.h"
+#include "sandkey/runtime/action_execution_client.h"
+#include "sandkey/runtime/ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace sandkey::runtime_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Session : public ::testing::Test {
+ protected:
+  Session() {
+    cloud->agent = agent.address();
+    // Of renewing, only the tests that ask for a lease shall know.
+    cloud->can.renew = false;
+  }
+
+  std::unique_ptr<ActionExecutionClient> runtime(const OpenHandsConfig& config = quick_config(),
+                                                 bool attach = false) {
+    RuntimeOptions options;
+    options.ledger = ledger;
+    options.attach_to_existing = attach;
+    options.setup_environment = false;
+    return std::make_unique<ActionExecutionClient>(engine, cloud, config, nullptr, "s", std::move(options));
+  }
+
+  // What a process that is dead by now had written down.
+  void left_by_a_dead_process(const std::optional<SandboxId>& sandbox, bool kept = false) {
+    LedgerEntry entry;
+    entry.sid = "s";
+    entry.provider = "fake";
+    entry.owner = ProcessIdentity::current();
+    entry.owner.pid = dead_process();
+    entry.kept = kept;
+    ASSERT_EQ(ledger->claim(entry, false).verdict, LedgerClaim::Verdict::create);
+    if (sandbox) {
+      ASSERT_TRUE(ledger->created("s", entry.owner, *sandbox, std::nullopt));
+    }
+    cloud->sandbox = sandbox;
+  }
+
+  static pid_t dead_process() {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    ::waitpid(child, nullptr, 0);
+    return child;
+  }
+
+  Engine engine;
+  TempDir dir;
+  AgentProcess agent;
+  std::shared_ptr<FakeCloud> cloud = std::make_shared<FakeCloud>();
+  std::shared_ptr<Ledger> ledger = std::make_shared<Ledger>(dir / "ledger.db");
+};
+
+TEST_F(Session, TheIntentIsWrittenDownBeforeTheRequestAndTheIdAfterIt) {
+  std::optional<LedgerEntry> seen;
+  cloud->on_create = [&] { seen = ledger->find("s"); };
+  const auto first = runtime();
+  first->connect();
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->sandbox, std::nullopt);
+  EXPECT_EQ(seen->owner, ProcessIdentity::current());
+  const auto after = ledger->find("s");
+  ASSERT_TRUE(after);
+  EXPECT_EQ(after->sandbox, SandboxId{"box"});
+  EXPECT_EQ(after->provider, "fake");
+  first->close();
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ASecondRuntimeAttachesAndLeavesTheSandboxToTheFirst) {
+  const auto first = runtime();
+  first->connect();
+  const auto second = runtime();
+  second->connect();
+  EXPECT_EQ(second->sandbox_id(), first->sandbox_id());
+  second->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s", "create s"));
+  first->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s", "create s", "destroy box"));
+}
+
+TEST_F(Session, WhoComesWhileItIsBeingCreatedWaitsAndAttaches) {
+  // The one who creates is in another process as far as the ledger can tell: its parent, which is alive.
+  LedgerEntry theirs;
+  theirs.sid = "s";
+  theirs.provider = "fake";
+  theirs.owner = ProcessIdentity::current();
+  ASSERT_EQ(ledger->claim(theirs, false).verdict, LedgerClaim::Verdict::create);
+  const auto waits = runtime();
+  const auto both = [&]() -> asio::awaitable<void> {
+    TaskGroup group(engine);
+    group.spawn(waits->async_connect());
+    co_await engine.sleep_for(std::chrono::milliseconds(30));
+    cloud->sandbox = SandboxId{"box"};
+    (void)ledger->created("s", theirs.owner, SandboxId{"box"}, std::nullopt);
+    co_await group.join();
+  };
+  engine.wait(both());
+  EXPECT_EQ(waits->sandbox_id(), SandboxId{"box"});
+  EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
+}
+
+TEST_F(Session, ACreationThatNeverEndsIsWaitedForUntilTheDeadline) {
+  LedgerEntry theirs;
+  theirs.sid = "s";
+  theirs.provider = "fake";
+  theirs.owner = ProcessIdentity::current();
+  ASSERT_EQ(ledger->claim(theirs, false).verdict, LedgerClaim::Verdict::create);
+  OpenHandsConfig config = quick_config();
+  config.sandbox.remote_runtime_init_timeout = std::chrono::seconds(1);
+  const auto waits = runtime(config);
+  try {
+    waits->connect();
+    FAIL() << "it connected";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::deadline_exceeded);
+    EXPECT_THAT(error.what(), HasSubstr("process " + std::to_string(::getpid())));
+  }
+}
+
+TEST_F(Session, TheSandboxOfADeadProcessIsAdoptedAndEnded) {
+  left_by_a_dead_process(SandboxId{"box"});
+  const auto heir = runtime();
+  heir->connect();
+  heir->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("destroy box"));
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ACreationThatItsProcessDidNotLiveToFinishIsLookedForFirst) {
+  left_by_a_dead_process(std::nullopt);
+  cloud->sandbox = SandboxId{"box"};  // it had got that far
+  const auto heir = runtime();
+  heir->connect();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s"));
+  EXPECT_EQ(ledger->find("s")->sandbox, SandboxId{"box"});
+  heir->close();
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+}
+
+TEST_F(Session, AKeptSandboxIsNobodysToEnd) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  const auto visitor = runtime();
+  visitor->connect();
+  visitor->close();
+  EXPECT_THAT(cloud->calls, ElementsAre());
+  EXPECT_TRUE(ledger->find("s"));
+}
+
+TEST_F(Session, OneThatIsGoneIsReplaced) {
+  left_by_a_dead_process(SandboxId{"old"}, true);
+  cloud->sandbox.reset();
+  const auto next = runtime();
+  next->connect();
+  EXPECT_EQ(next->sandbox_id(), SandboxId{"box"});
+  EXPECT_EQ(ledger->find("s")->sandbox, SandboxId{"box"});
+}
+
+TEST_F(Session, APausedOneIsResumed) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->state = SandboxState::paused;
+  runtime()->connect();
+  EXPECT_THAT(cloud->calls, ElementsAre("resume"));
+}
+
+TEST_F(Session, AttachingNeverCreatesAndForgetsWhatIsGone) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->sandbox.reset();
+  try {
+    runtime(quick_config(), true)->connect();
+    FAIL() << "it connected";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::not_found);
+    EXPECT_THAT(error.what(), HasSubstr("has ended"));
+  }
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ASessionOfAnotherProviderIsAConflict) {
+  LedgerEntry theirs;
+  theirs.sid = "s";
+  theirs.provider = "elsewhere";
+  theirs.owner = ProcessIdentity::current();
+  (void)ledger->claim(theirs, false);
+  (void)ledger->created("s", theirs.owner, SandboxId{"x"}, std::nullopt);
+  for (const bool attach : {false, true}) {
+    try {
+      runtime(quick_config(), attach)->connect();
+      FAIL() << "it connected";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::conflict);
+      EXPECT_THAT(error.what(), HasSubstr("elsewhere"));
+    }
+  }
+}
+
+TEST_F(Session, AFailedCreationLeavesNoEntry) {
+  cloud->on_create = [] { throw Error(ErrorCode::quota_exceeded, "five sandboxes are all you have"); };
+  EXPECT_THROW(runtime()->connect(), Error);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ACreationThatFailsButLeavesASandboxIsTidiedUp) {
+  cloud->on_create = [this] {
+    cloud->sandbox = SandboxId{"box"};
+    throw Error(ErrorCode::unavailable, "the connection broke");
+  };
+  EXPECT_THROW(runtime()->connect(), Error);
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ARuntimeThatFailedAfterCreatingStillOwnsTheSandbox) {
+  cloud->agent = "unix:" + (dir / "none.sock");
+  OpenHandsConfig config = quick_config();
+  config.sandbox.remote_runtime_init_timeout = std::chrono::seconds(1);
+  const auto first = runtime(config);
+  EXPECT_THROW(first->connect(), Error);
+  cloud->agent = agent.address();
+  first->connect();
+  first->close();
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ALeaseIsRenewedWhileConnected) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->can.renew = true;
+  cloud->lease_end = std::chrono::system_clock::time_point(std::chrono::seconds(1));
+  OpenHandsConfig config = quick_config();
+  config.sandbox.lease = std::chrono::seconds(3);
+  const auto user = runtime(config);
+  user->connect();
+  // At once, and again after a third of it.
+  const auto renewals = [&]() -> asio::awaitable<std::ptrdiff_t> {
+    std::ptrdiff_t seen = 0;
+    for (int i = 0; i < 1000 && seen < 2; ++i) {
+      co_await engine.sleep_for(std::chrono::milliseconds(10));
+      seen = std::count(cloud->calls.begin(), cloud->calls.end(), "renew 3");
+    }
+    co_return seen;
+  };
+  EXPECT_EQ(engine.wait(renewals()), 2);
+  user->close();
+  EXPECT_EQ(ledger->find("s")->lease_end, std::chrono::system_clock::time_point(std::chrono::seconds(3)));
+}
+
+}  // namespace
+}  // namespace sandkey::runtime_test
