@@ -1,17 +1,18 @@
 // The main job on real input: a C project goes into a sandbox, is built and tested there by actions, its test
 // output is analysed in Python cells that keep their state, and the results come back.
 //
-// Usage: sandkey-demo ADDRESS PROJECT_FOLDER RESULT_FOLDER
+// Usage: sandkey-demo PROJECT_FOLDER RESULT_FOLDER [PROVIDER]
 #include "sandkey/base/error.h"
-#include "sandkey/runtime/action_execution_client.h"
+#include "sandkey/providers/registry.h"
 #include "sandkey/runtime/agent_client.h"
-#include "sandkey/runtime/fixed_agent.h"
+
+#include <unistd.h>
 
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -28,16 +29,20 @@ Observation show(const std::string& what, Observation observation) {
   return observation;
 }
 
-int demo(const std::string& address, const std::filesystem::path& project,
-         const std::filesystem::path& results) {
+int demo(const std::filesystem::path& project, const std::filesystem::path& results,
+         const std::string& provider) {
   Engine engine;
-  auto provider = std::make_shared<FixedAgent>(Endpoint::parse(address, "ADDRESS"));
   RuntimeOptions options;
   options.plugins = {{"jupyter"}};
   options.env_vars = {{"CFLAGS", "-O2 -g"}};
-  const OpenHandsConfig config;
-  ActionExecutionClient runtime(engine, std::move(provider), config, nullptr, "demo", std::move(options));
+  OpenHandsConfig config;
+  config.runtime = provider;
+  const auto made =
+      make_runtime(engine, config, nullptr, "demo-" + std::to_string(::getpid()), std::move(options));
+  ActionExecutionClient& runtime = *made;
   runtime.connect();
+  std::printf("--- a sandbox of the provider '%s': %s\n", provider.c_str(),
+              runtime.sandbox_id().value.c_str());
   const std::string work = runtime.agent().greeting().working_dir;
   const std::string folder = work + "/" + project.filename().string();
 
@@ -82,12 +87,12 @@ int demo(const std::string& address, const std::filesystem::path& project,
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: sandkey-demo ADDRESS PROJECT_FOLDER RESULT_FOLDER\n");
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "usage: sandkey-demo PROJECT_FOLDER RESULT_FOLDER [PROVIDER]\n");
     return 2;
   }
   try {
-    return demo(argv[1], argv[2], argv[3]);
+    return demo(argv[1], argv[2], argc == 4 ? argv[3] : "local");
   } catch (const std::exception& error) {
     std::fprintf(stderr, "demo: %s\n", error.what());
     return 1;
