@@ -1,0 +1,164 @@
+#include "sandkey/sandbox/keeper/mounts.h"
+
+#include "sandkey/base/error.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+#include <utility>
+
+namespace sandkey::sandbox {
+namespace {
+
+// Every machine has it, and bubblewrap needs nothing of it.
+constexpr const char* kStage = "/run";
+
+void write_map(pid_t pid, const char* which, unsigned inside, unsigned outside) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/" + which;
+  const std::string map = std::to_string(inside) + " " + std::to_string(outside) + " 1\n";
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd || ::write(fd.get(), map.data(), map.size()) != static_cast<ssize_t>(map.size())) {
+    throw system_error("mapping the owner of a workspace", errno);
+  }
+}
+
+// A user namespace is made by a process in it, which may then go.
+class NamespaceHolder {
+ public:
+  NamespaceHolder() {
+    pid_ =
+        static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (pid_ < 0) throw system_error("mapping the owner of a workspace", errno);
+    if (pid_ == 0) {
+      while (true) ::pause();
+    }
+  }
+  ~NamespaceHolder() {
+    ::kill(pid_, SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  NamespaceHolder(const NamespaceHolder&) = delete;
+  NamespaceHolder& operator=(const NamespaceHolder&) = delete;
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+
+ private:
+  pid_t pid_;
+};
+
+UniqueFd map_owner(const struct stat& folder, const Identity& identity) {
+  const NamespaceHolder holder;
+  write_map(holder.pid(), "uid_map", folder.st_uid, identity.uid);
+  write_map(holder.pid(), "gid_map", folder.st_gid, identity.gid);
+  UniqueFd map(::open(("/proc/" + std::to_string(holder.pid()) + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!map) throw system_error("mapping the owner of a workspace", errno);
+  return map;
+}
+
+int open_mount(const char* path, const UniqueFd& owner_map) {
+  constexpr unsigned kFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
+  const int mount = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, path, kFlags));
+  if (mount < 0 || !owner_map) return mount;
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<std::uint64_t>(owner_map.get());
+  if (::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) !=
+      0) {
+    const int error = errno;
+    ::close(mount);
+    errno = error;
+    return -1;
+  }
+  return mount;
+}
+
+struct stat stat_of(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) throw system_error("using " + path + " for a sandbox", errno);
+  return info;
+}
+
+}  // namespace
+
+Mounts::Mounts(const Identity& identity)
+    : identity_(identity), needed_(identity.differs_from_ours && may_mount()) {}
+
+std::string Mounts::stage(const std::string& path, UniqueFd owner_map) {
+  Staged staged;
+  staged.from = path;
+  staged.to = std::string(kStage) + "/" + std::to_string(staged_.size());
+  staged.folder = S_ISDIR(stat_of(path).st_mode);
+  staged.owner_map = std::move(owner_map);
+  staged_.push_back(std::move(staged));
+  return staged_.back().to;
+}
+
+std::string Mounts::source(const std::string& path) {
+  return needed_ ? stage(path, UniqueFd()) : path;
+}
+
+std::string Mounts::writable_source(const std::string& path) {
+  if (!identity_.differs_from_ours) return path;
+  const std::string doing = "using " + path + " as a workspace: ";
+  if (!needed_) {
+    throw Error(
+        ErrorCode::unsupported,
+        doing +
+            "that needs CAP_SYS_ADMIN when started by root; start it as an ordinary user, or leave out the "
+            "workspace folder and copy files in and out");
+  }
+  UniqueFd map = map_owner(stat_of(path), identity_);
+  // Tried here, where the reason can still be told well.
+  const UniqueFd probe(open_mount(path.c_str(), map));
+  if (!probe) {
+    if (errno == EINVAL || errno == ENOSYS || errno == EPERM) {
+      throw Error(
+          ErrorCode::unsupported,
+          doing +
+              "its file system, or one mounted below it, or this kernel cannot map owners; use a folder "
+              "elsewhere, or start it as the ordinary user who owns the folder");
+    }
+    throw system_error(doing + "mapping its owner", errno);
+  }
+  return stage(path, std::move(map));
+}
+
+int Mounts::lay_out() noexcept {
+  if (!needed_) return 0;
+  at_ = staged_.size();
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return errno;
+  }
+  for (at_ = 0; at_ < staged_.size(); ++at_) {
+    Staged& staged = staged_[at_];
+    staged.mount = open_mount(staged.from.c_str(), staged.owner_map);
+    if (staged.mount < 0) return errno;
+  }
+  if (::mount("sandkey", kStage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k") != 0) return errno;
+  for (at_ = 0; at_ < staged_.size(); ++at_) {
+    Staged& staged = staged_[at_];
+    const bool made = staged.folder ? ::mkdir(staged.to.c_str(), 0700) == 0
+                                    : ::mknod(staged.to.c_str(), S_IFREG | 0600, 0) == 0;
+    if (!made || ::syscall(SYS_move_mount, staged.mount, "", AT_FDCWD, staged.to.c_str(),
+                           MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+      return errno;
+    }
+    ::close(staged.mount);
+  }
+  return 0;
+}
+
+const std::string& Mounts::failed_path() const noexcept {
+  static const std::string kNone = "its mount namespace";
+  return at_ < staged_.size() ? staged_[at_].from : kNone;
+}
+
+}  // namespace sandkey::sandbox

@@ -1,0 +1,44 @@
+// Where bubblewrap finds what it is to mount. The user a sandbox runs as need not be able to reach that by
+// its own rights (a workspace below /root, say): then it is laid out for it in a mount namespace of its own.
+#pragma once
+
+#include "sandkey/base/unique_fd.h"
+#include "sandkey/sandbox/keeper/identity.h"
+
+#include <string>
+#include <vector>
+
+namespace sandkey::sandbox {
+
+class Mounts {
+ public:
+  explicit Mounts(const Identity& identity);
+
+  // The path by which bubblewrap finds `path`.
+  std::string source(const std::string& path);
+  // The same for a folder that the sandbox writes: what it makes there belongs to the folder's owner.
+  // Throws Error(unsupported) where that cannot be had.
+  std::string writable_source(const std::string& path);
+
+  // For the child that becomes bubblewrap, which shares our memory: makes the namespace and the mounts.
+  // System calls only. Returns 0 or errno; then `failed_path()` says where.
+  [[nodiscard]] int lay_out() noexcept;
+  [[nodiscard]] const std::string& failed_path() const noexcept;
+
+ private:
+  struct Staged {
+    std::string from;
+    std::string to;
+    bool folder = false;
+    UniqueFd owner_map;  // a user namespace that maps its owner to the sandbox's user
+    int mount = -1;      // of the child only
+  };
+  std::string stage(const std::string& path, UniqueFd owner_map);
+
+  Identity identity_;
+  bool needed_;
+  std::vector<Staged> staged_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace sandkey::sandbox
