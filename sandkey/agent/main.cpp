@@ -224,7 +224,10 @@ int run(int argc, char** argv) {
   sandkey::agent::Agent agent(context.get_executor(), std::move(keys), std::move(options));
   for (const std::string& address : arguments->listen) listen(agent, address);
   if (arguments->ready_fd) {
-    [[maybe_unused]] const ssize_t told = ::write(*arguments->ready_fd, "\n", 1);
+    // Whoever waits for this has died if it cannot be told, and then nobody would ever end us.
+    if (::write(*arguments->ready_fd, "\n", 1) != 1) {
+      throw sandkey::system_error("telling that the agent is ready", errno);
+    }
     ::close(*arguments->ready_fd);
   }
   signals.async_wait([&](const boost::system::error_code&, int) {
