@@ -5,14 +5,15 @@
 # To configure, compile and link everything, and to run the demo.
 packages_build="
   ca-certificates cmake g++ git make ninja-build pkg-config
-  libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libseccomp-dev libsqlite3-dev zlib1g-dev
+  libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libsqlite3-dev libssl-dev
+  libtomlplusplus-dev zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   bubblewrap ipython3 python3
 "
 
 # To run the tests, the checks and the demo.
 packages_test="
-  busybox-static clang-14 clang-format-14 libclang-rt-14-dev nginx-light openssl passt tmux
+  busybox-static clang-14 clang-format-14 dpkg-dev iproute2 libclang-rt-14-dev nginx-light openssl passt tmux
 "
 
 # Faster builds and the slower checks; nothing fails without them, and what is skipped says so.
