@@ -1,15 +1,22 @@
-// sandkey: the command line.
+// sandkey: the command line. Only its grammar is here.
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
-#include "sandkey/cli/command.h"
+#include "sandkey/cli/context.h"
+#include "sandkey/cli/verbs.h"
 #include "sandkey/events/codec.h"
 
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,107 +25,375 @@ namespace {
 
 using namespace sandkey;
 
-void add_target(CLI::App* command, cli::Target& target) {
-  command->add_option("--agent", target.agent, "The agent to use: http://HOST:PORT, https://... or unix:PATH")
+struct Options {
+  bool json = false;
+  bool verbose = false;
+  bool names_only = false;
+  cli::ExecutionOptions execution = {};  // of run, python and shell, and the agent of cp
+  cli::Chosen chosen = {};
+  std::vector<std::string> command = {};
+  std::string code = {};
+  std::string source = {};
+  std::string destination = {};
+  std::string sid = {};
+  std::string port = {};
+  std::string shell = {};
+};
+
+// What to do once the command line is read.
+using Act = std::function<int(cli::Context&)>;
+
+class Formatter final : public CLI::Formatter {
+ public:
+  [[nodiscard]] std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string usage = CLI::Formatter::make_usage(app, std::move(name));
+    if (!app->get_prefix_command()) return usage;
+    while (usage.ends_with('\n')) usage.pop_back();
+    return usage + " [--] COMMAND [ARGUMENT...]\n";
+  }
+};
+
+class Grammar {
+ public:
+  Grammar();
+
+  // Throws CLI::ParseError.
+  void parse(int argc, char** argv);
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+  [[nodiscard]] CLI::App& app() noexcept { return app_; }
+  [[nodiscard]] const Act& act() const noexcept { return act_; }
+  // The verb that was being read, or the program: for hints.
+  [[nodiscard]] std::string where() const;
+
+ private:
+  [[nodiscard]] bool has_verb(const std::string& name) const;
+  CLI::App* verb(const std::string& name, const std::string& description, const std::string& examples,
+                 Act act);
+  void add_agent(CLI::App* command);
+  void add_sandbox(CLI::App* command);
+  void add_execution(CLI::App* command, const std::string& timeout);
+  void add_chosen(CLI::App* command);
+  void add_execution_verbs();
+  void add_copy();
+  void add_port_verbs();
+  void add_managing_verbs();
+
+  Options options_;
+  Act act_;
+  CLI::App app_{"Runs commands, Python and shells in isolated sandboxes, and moves files in and out of them.",
+                "sandkey"};
+};
+
+Grammar::Grammar() {
+  app_.formatter(std::make_shared<Formatter>());
+  app_.set_version_flag("--version", "sandkey " SANDKEY_VERSION);
+  app_.get_option("--version")->description("Print the version and exit");
+  app_.set_help_flag("-h,--help", "Print this help and exit");
+  app_.add_flag("--json", options_.json)->group("");
+  app_.add_flag("-v,--verbose", options_.verbose)->group("");
+  app_.require_subcommand(1);
+  app_.footer(
+      "Examples:\n"
+      "  sandkey run -- make test                      a command in a fresh sandbox, which is gone "
+      "afterwards\n"
+      "  sandkey run --workspace . -- make test        the same, with this folder as its workspace\n"
+      "  sandkey run --keep --sid work -- true         a sandbox that stays; see ls, rm\n"
+      "  sandkey shell --sid work\n"
+      "  sandkey cp ./project work:/workspace/\n"
+      "  sandkey python 'print(6 * 7)'\n"
+      "\n"
+      "Every verb has --help with examples of its own.\n"
+      "\n"
+      "Exit status: that of the command; 125 for a failure of Sandkey's own, with one line on stderr; 130, "
+      "143\n"
+      "or 129 when SIGINT, SIGTERM or SIGHUP ended it.\n"
+      "\n"
+      "Environment: SANDKEY_PROVIDER (instead of --provider), SANDKEY_AGENT and SANDKEY_SESSION_KEY_FILE\n"
+      "(instead of --agent and --session-key-file), SANDKEY_STATE_DIR (where it is remembered what exists).");
+  add_execution_verbs();
+  add_copy();
+  add_port_verbs();
+  add_managing_verbs();
+}
+
+CLI::App* Grammar::verb(const std::string& name, const std::string& description, const std::string& examples,
+                        Act act) {
+  CLI::App* command = app_.add_subcommand(name, description);
+  command->footer("Examples:\n" + examples);
+  command->add_flag("--json", options_.json, "Print one JSON document on stdout, and nothing else there");
+  command->add_flag("-v,--verbose", options_.verbose, "Say on stderr what is done and when");
+  command->callback([this, act = std::move(act)] { act_ = act; });
+  return command;
+}
+
+void Grammar::add_agent(CLI::App* command) {
+  cli::AgentOptions& agent = options_.execution.sandbox.agent;
+  command
+      ->add_option(
+          "--agent", agent.address,
+          "An agent somebody else started: http://HOST:PORT, https://... or unix:PATH [SANDKEY_AGENT]")
+      ->type_name("ADDRESS")
+      ->group("Agent");
+  command
+      ->add_option("--session-key-file", agent.session_key_file,
+                   "A file with that agent's session key [SANDKEY_SESSION_KEY_FILE]")
+      ->type_name("FILE")
+      ->group("Agent");
+}
+
+void Grammar::add_sandbox(CLI::App* command) {
+  cli::SandboxOptions& sandbox = options_.execution.sandbox;
+  const auto add = [&](const char* name, std::optional<std::string>& value, const char* type,
+                       const char* description) {
+    command->add_option(name, value, description)->type_name(type)->group("Sandbox");
+  };
+  add("--provider", sandbox.provider, "PROVIDER", "Who makes it (default: local) [SANDKEY_PROVIDER]");
+  add("--sid", sandbox.sid, "SID", "Use the sandbox of this name, or make it (default: a new one)");
+  command->add_flag("--keep", sandbox.keep, "Leave it running when this is done, until its lease ends")
+      ->group("Sandbox");
+  add("--lease", sandbox.lease, "TIME", "How long it may live, as in 90s, 30m, 1h");
+  add("--image", sandbox.image, "DIR",
+      "What it starts as: a folder with a root file system, or what the provider calls an image");
+  add("--workspace", sandbox.workspace, "DIR", "A folder here to be its /workspace, shared (local)");
+  command->add_flag("--network", sandbox.network, "Let it reach the internet, but nothing private")
+      ->group("Sandbox");
+  add("--memory", sandbox.memory, "SIZE", "The most memory it gets, as in 512M, 2G");
+  add("--disk", sandbox.disk, "SIZE", "The most it may store");
+  add("--processes", sandbox.processes, "N", "The most processes it may have");
+  add("--start-timeout", sandbox.start_timeout, "TIME",
+      "How long making or reaching it may take (default: 2m; for an agent 10s)");
+}
+
+void Grammar::add_execution(CLI::App* command, const std::string& timeout) {
+  cli::ExecutionOptions& execution = options_.execution;
+  command->add_option("-e,--env", execution.env, "NAME=VALUE, or NAME to pass our own on (repeatable)")
+      ->type_name("NAME[=VALUE]")
+      ->allow_extra_args(false);
+  command->add_option("--cwd", execution.cwd, "Where in the sandbox (default: its workspace)")
+      ->type_name("FOLDER");
+  command->add_option("--timeout", execution.timeout, timeout)->type_name("TIME");
+  add_sandbox(command);
+  add_agent(command);
+}
+
+void Grammar::add_execution_verbs() {
+  CLI::App* run = verb(
+      "run", "Run a command, with its output live and its exit code",
+      "  sandkey run -- make test\n"
+      "  sandkey run --network --memory 2G -- pip download requests\n"
+      "  echo 'print(1)' | sandkey run -- python3 -\n"
+      "  sandkey run --workspace . --timeout 5m -- ./configure\n"
+      "  sandkey run --keep --sid work -- git clone --depth 1 /workspace/repo\n"
+      "  sandkey run --json -- uname -a | jq -r .stdout\n"
+      "\n"
+      "Without --sid or --keep the sandbox is gone when the command has ended, or this program, however it "
+      "does.",
+      [this](cli::Context& context) { return cli::run(context, options_.execution, options_.command); });
+  add_execution(run, "End the command after this long: 30s, 5m, ...");
+  run->prefix_command();
+
+  CLI::App* python =
+      verb("python", "Run a cell in the sandbox's Python session, which keeps its state",
+           "  sandkey python 'print(6 * 7)'\n"
+           "  sandkey python - < script.py\n"
+           "  sandkey python --sid work --keep 'x = 1'; sandkey python --sid work 'print(x)'",
+           [this](cli::Context& context) { return cli::python(context, options_.execution, options_.code); });
+  add_execution(python, "Interrupt the cell after this long (default: 2m)");
+  python->add_option("code", options_.code, "The code, or - to read it from standard input")
       ->required()
-      ->envname("SANDKEY_AGENT");
-  command->add_option("--session-key-file", target.session_key_file, "A file with the agent's session key")
-      ->envname("SANDKEY_SESSION_KEY_FILE");
-  command->add_option("--start-timeout", target.start_timeout, "How long to wait for the agent to answer")
-      ->capture_default_str();
+      ->type_name("CODE");
+
+  CLI::App* shell = verb("shell", "An interactive shell",
+                         "  sandkey shell\n"
+                         "  sandkey shell --workspace . --network\n"
+                         "  sandkey shell --sid work",
+                         [this](cli::Context& context) { return cli::shell(context, options_.execution); });
+  add_execution(shell, "End the shell after this long");
+}
+
+void Grammar::add_copy() {
+  CLI::App* copy = verb("cp", "Copy a file or a folder; paths in a sandbox are written SID:/path",
+                        "  sandkey cp ./project work:/workspace/\n"
+                        "  sandkey cp work:/workspace/project/report.pdf .\n"
+                        "  sandkey cp work:/workspace/data other:/workspace/\n"
+                        "  sandkey cp ./a:b work:/tmp/            a file here whose name holds a ':'\n"
+                        "  sandkey cp --agent unix:/tmp/agent ./project :/tmp/work/",
+                        [this](cli::Context& context) {
+                          return cli::copy(context, options_.execution.sandbox.agent, options_.source,
+                                           options_.destination);
+                        });
+  copy->add_option("source", options_.source, "What to copy")->required()->type_name("PATH");
+  copy->add_option("destination", options_.destination, "Where to")->required()->type_name("PATH");
+  add_agent(copy);
+}
+
+void Grammar::add_port_verbs() {
+  CLI::App* forward = verb(
+      "forward", "Carry connections to a port here to a port in a sandbox",
+      "  sandkey forward work 8000              http://127.0.0.1:8000, or another port if that is taken\n"
+      "  sandkey forward work 9000:8000         from port 9000 here\n"
+      "  sandkey forward work 0:8000            from any port that is free\n"
+      "\n"
+      "Runs until SIGINT, SIGTERM or SIGHUP, and then exits with 0.",
+      [this](cli::Context& context) { return cli::forward(context, options_.sid, options_.port); });
+  forward->add_option("sid", options_.sid, "The sandbox")->required()->type_name("SID");
+  forward->add_option("port", options_.port, "PORT inside, or LOCAL:PORT")->required()->type_name("PORT");
+
+  CLI::App* url = verb("url", "Print a URL by which a port in a sandbox is reached until it ends",
+                       "  curl \"$(sandkey url work 8000)\"", [this](cli::Context& context) {
+                         return cli::url(context, options_.sid, options_.port);
+                       });
+  url->add_option("sid", options_.sid, "The sandbox")->required()->type_name("SID");
+  url->add_option("port", options_.port, "The port inside")->required()->type_name("PORT");
+}
+
+void Grammar::add_chosen(CLI::App* command) {
+  command->add_option("sid", options_.chosen.sids, "The sandboxes")->type_name("SID");
+  command
+      ->add_option("--provider", options_.chosen.provider,
+                   "Where to look for those that this machine does not know")
+      ->type_name("PROVIDER");
+}
+
+void Grammar::add_managing_verbs() {
+  CLI::App* list = verb("ls", "List the sandboxes there are",
+                        "  sandkey ls\n"
+                        "  sandkey ls --json | jq -r '.sandboxes[] | select(.kept) | .sid'",
+                        [this](cli::Context& context) {
+                          return options_.names_only ? cli::list_names(context)
+                                                     : cli::list(context, options_.chosen.provider);
+                        });
+  list->add_option("--provider", options_.chosen.provider, "Only those of this one")->type_name("PROVIDER");
+  list->add_flag("-q,--quiet", options_.names_only,
+                 "Only the names this machine remembers, at once; some may have ended");
+
+  CLI::App* remove = verb("rm", "End sandboxes and forget them",
+                          "  sandkey rm work\n"
+                          "  sandkey rm --all",
+                          [this](cli::Context& context) {
+                            if (options_.chosen.sids.empty() && !options_.chosen.all)
+                              throw CLI::RequiredError("sid");
+                            return cli::remove(context, options_.chosen);
+                          });
+  add_chosen(remove);
+  remove->add_flag("--all", options_.chosen.all, "All that ls shows");
+
+  CLI::App* pause = verb("pause", "Stop all that runs in a sandbox where it is", "  sandkey pause work",
+                         [this](cli::Context& context) { return cli::pause(context, options_.chosen); });
+  add_chosen(pause);
+  pause->get_option("sid")->required();
+
+  CLI::App* resume = verb("resume", "Let a paused sandbox go on", "  sandkey resume work",
+                          [this](cli::Context& context) { return cli::resume(context, options_.chosen); });
+  add_chosen(resume);
+  resume->get_option("sid")->required();
+
+  verb("providers", "List the providers, what they can, and whether they can be used now",
+       "  sandkey providers", [](cli::Context& context) { return cli::show_providers(context); });
+
+  CLI::App* completion = verb("completion", "Print a completion script",
+                              "  source <(sandkey completion bash)\n"
+                              "  sandkey completion zsh > \"${fpath[1]}/_sandkey\"",
+                              [this](cli::Context&) {
+                                cli::write_all(STDOUT_FILENO, cli::completion_script(app_, options_.shell));
+                                return 0;
+                              });
+  completion->add_option("shell", options_.shell, "bash or zsh")
+      ->required()
+      ->type_name("bash|zsh")
+      ->check(CLI::Validator(
+          [](std::string& shell) {
+            return shell == "bash" || shell == "zsh" ? std::string() : shell + " is neither bash nor zsh";
+          },
+          ""));
+}
+
+bool Grammar::has_verb(const std::string& name) const {
+  const auto named = [&name](const CLI::App* command) { return command->get_name() == name; };
+  return !app_.get_subcommands(named).empty();
+}
+
+void Grammar::parse(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  const auto is_word = [](const std::string& word) { return !word.starts_with('-'); };
+  const auto verb = std::find_if(words.begin(), words.end(), is_word);
+  if (verb != words.end() && !has_verb(*verb)) {
+    throw CLI::ParseError("there is no verb '" + *verb + "'", CLI::ExitCodes::ExtrasError);
+  }
+  // CLI11 takes what follows "--" away from a verb without positional arguments.
+  std::vector<std::string> behind;
+  const auto dashes = std::find(words.begin(), words.end(), "--");
+  if (dashes != words.end() && verb < dashes && *verb == "run") {
+    behind.assign(dashes, words.end());
+    words.erase(dashes, words.end());
+  }
+  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  app_.parse(std::move(words));
+  const CLI::App* run = app_.get_subcommand("run");
+  options_.command = run->remaining();
+  if (!options_.command.empty() && options_.command.front().starts_with('-')) {
+    throw CLI::ParseError("there is no option '" + options_.command.front() + "'",
+                          CLI::ExitCodes::ExtrasError);
+  }
+  if (options_.command.empty() && !behind.empty()) behind.erase(behind.begin());  // the "--" is ours
+  options_.command.insert(options_.command.end(), behind.begin(), behind.end());
+  if (run->parsed() && options_.command.empty()) throw CLI::RequiredError("COMMAND");
+}
+
+std::string Grammar::where() const {
+  std::string name = "sandkey";
+  for (const CLI::App* command : app_.get_subcommands()) name += " " + command->get_name();
+  return name;
 }
 
 // One line for people; with --json one document for programs, still on stderr: stdout holds results only.
-int report(const std::exception& caught, bool json) {
-  const auto* error = dynamic_cast<const Error*>(&caught);
+int report(ErrorCode code, std::string message, bool json) {
   if (json) {
     json::object document;
-    document["error"] = std::string(to_string(error ? error->code() : ErrorCode::internal));
-    document["message"] = caught.what();
-    std::fprintf(stderr, "%s\n", write_json(document).c_str());
+    document["error"] = std::string(to_string(code));
+    document["message"] = message;
+    message = write_json(document);
   } else {
-    std::fprintf(stderr, "sandkey: %s\n", caught.what());
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    message = "sandkey: " + message;
   }
+  std::fprintf(stderr, "%s\n", message.c_str());
   return cli::kOwnFailure;
+}
+
+int report_usage(Grammar& grammar, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return grammar.app().exit(error);  // --help, --version
+  return report(ErrorCode::invalid_argument,
+                std::string(error.what()) + "; see " + grammar.where() + " --help", grammar.options().json);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  const auto started = std::chrono::steady_clock::now();
   std::signal(SIGPIPE, SIG_IGN);
-  CLI::App app("Runs commands, Python and shells in a sandbox, and moves files in and out of it.", "sandkey");
-  app.set_version_flag("--version", "sandkey " SANDKEY_VERSION);
-  app.require_subcommand(1);
-  app.footer(
-      "Examples:\n"
-      "  sandkey-agent --listen unix:/tmp/agent --working-dir /tmp/work &\n"
-      "  sandkey run --agent unix:/tmp/agent -- make test\n"
-      "  sandkey python --agent unix:/tmp/agent 'print(6 * 7)'\n"
-      "  sandkey shell --agent unix:/tmp/agent\n"
-      "  sandkey cp --agent unix:/tmp/agent ./project :/tmp/work/\n"
-      "\n"
-      "Exit status: that of the command; 125 for a failure of Sandkey's own, with one line on stderr.");
-
-  bool json = false;
-  std::string timeout;
-  cli::RunOptions run;
-  CLI::App* run_command = app.add_subcommand("run", "Run a command, with its output live and its exit code");
-  add_target(run_command, run.target);
-  run_command->add_option("--env", run.env, "NAME=VALUE, or NAME to pass our own on (repeatable)")
-      ->allow_extra_args(false);
-  run_command->add_option("--cwd", run.cwd, "Where to run it (default: the agent's working directory)");
-  run_command->add_option("--timeout", timeout, "End it after this long: 30s, 5m, ...");
-  run_command->add_flag("--json", json, "Print one JSON document at the end instead of the output");
-  run_command->add_option("command", run.command, "The program and its arguments, after --");
-  run_command->positionals_at_end();
-
-  cli::PythonOptions python;
-  CLI::App* python_command =
-      app.add_subcommand("python", "Run a cell in the sandbox's Python session, which keeps its state");
-  add_target(python_command, python.target);
-  python_command->add_option("--timeout", timeout, "Interrupt it after this long");
-  python_command->add_flag("--json", json, "Print the whole observation as JSON");
-  python_command->add_option("code", python.code, "The code, or - to read it from standard input")
-      ->required();
-
-  cli::Target shell_target;
-  CLI::App* shell_command = app.add_subcommand("shell", "An interactive shell");
-  add_target(shell_command, shell_target);
-
-  cli::CopyOptions copy;
-  CLI::App* copy_command =
-      app.add_subcommand("cp", "Copy a file or a folder; paths in the sandbox begin with ':'");
-  add_target(copy_command, copy.target);
-  copy_command->add_flag("--json", json, "Print what was copied as JSON");
-  copy_command->add_option("source", copy.source, "What to copy")->required();
-  copy_command->add_option("destination", copy.destination, "Where to")->required();
-
+  Grammar grammar;
   try {
-    std::vector<std::string> words(argv + 1, argv + argc);
-    // What follows "--" is the command, word for word; CLI11 would take "[a,b]" for two.
-    const auto dashes = std::find(words.begin(), words.end(), "--");
-    std::vector<std::string> command;
-    if (dashes != words.end() && words.front() == "run") {
-      command.assign(dashes + 1, words.end());
-      words.erase(dashes, words.end());
-    }
-    std::reverse(words.begin(), words.end());  // as CLI11 wants them
-    app.parse(std::move(words));
-    if (!command.empty()) run.command.insert(run.command.end(), command.begin(), command.end());
-    if (run_command->parsed() && run.command.empty()) throw CLI::RequiredError("command");
+    grammar.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : cli::kOwnFailure;
+    return report_usage(grammar, error);
   }
+  const Options& options = grammar.options();
+  std::optional<cli::Context> context;
   try {
-    if (!timeout.empty()) run.timeout = python.timeout = cli::parse_duration(timeout, "--timeout");
-    run.json = python.json = copy.json = json;
-    Engine engine;
-    if (run_command->parsed()) return cli::run(engine, run);
-    if (python_command->parsed()) return cli::python(engine, python);
-    if (shell_command->parsed()) return cli::shell(engine, shell_target);
-    return cli::copy(engine, copy);
-  } catch (const std::exception& error) {
-    return report(error, json);
+    context.emplace(options.json, options.verbose, started);
+    context->note("begun");
+    return grammar.act()(*context);
+  } catch (const CLI::ParseError& error) {
+    return report_usage(grammar, error);
+  } catch (const std::exception& caught) {
+    const auto* error = dynamic_cast<const Error*>(&caught);
+    const ErrorCode code = error != nullptr ? error->code() : ErrorCode::internal;
+    const int signal = context ? context->interrupts().number() : 0;
+    if (code == ErrorCode::cancelled && signal != 0) {
+      context->note(caught.what());
+      return 128 + signal;
+    }
+    return report(code, caught.what(), options.json);
   }
 }

@@ -1,0 +1,113 @@
+// What every verb of the program works with: the engine, the ledger, the terminal and the signals.
+#pragma once
+
+#include "sandkey/base/engine.h"
+#include "sandkey/base/json.h"
+#include "sandkey/runtime/ledger.h"
+#include "sandkey/runtime/provider.h"
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace sandkey::cli {
+
+// Sandkey's own failures; a command's exit code is passed on as it is.
+inline constexpr int kOwnFailure = 125;
+// As env(1) and shells have it: the command exists but cannot be started, or does not exist.
+inline constexpr int kCannotStart = 126;
+inline constexpr int kNoSuchCommand = 127;
+
+// SIGINT, SIGTERM and SIGHUP, except those that were ignored when we were started. The first one cancels what
+// the program is waiting for; one that comes while that is being cleaned up ends the program where it stands,
+// and what it leaves is ended by its lease or its lifeline.
+class Interrupts {
+ public:
+  explicit Interrupts(Engine& engine);
+  ~Interrupts();
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+
+  // Requested by the first signal that nobody else takes.
+  [[nodiscard]] std::stop_token token() const;
+  // That signal, or 0.
+  [[nodiscard]] int number() const noexcept;
+
+  // From now on signals go to `taker`, on the engine's thread; none: to the token again. Called on that
+  // thread.
+  void deliver_to(std::function<void(int number)> taker);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+  TaskGroup watching_;
+};
+
+class Context {
+ public:
+  Context(bool json, bool verbose, std::chrono::steady_clock::time_point started);
+
+  [[nodiscard]] bool json() const noexcept { return json_; }
+  [[nodiscard]] bool verbose() const noexcept { return verbose_; }
+
+  [[nodiscard]] Engine& engine() noexcept { return engine_; }
+  [[nodiscard]] Interrupts& interrupts() noexcept { return interrupts_; }
+  // A variable of our environment.
+  [[nodiscard]] std::optional<std::string> environment(const std::string& name) const {
+    return engine_.environment(name);
+  }
+  // The user's ledger, opened when first asked for.
+  [[nodiscard]] const std::shared_ptr<Ledger>& ledger();
+
+  // The authenticated provider of that name; made once. Throws Error.
+  [[nodiscard]] std::shared_ptr<Provider> provider(const std::string& name);
+
+  // For -v: one line on stderr with the time since the program began. Thread-safe.
+  void note(const std::string& text) const;
+  // One line on stderr, for what a user must know though nothing failed.
+  void warn(const std::string& text) const;
+
+  // Runs the coroutine to its end. A signal cancels it: Error(cancelled). When it takes long, a terminal
+  // shows what is being waited for ("creating the sandbox").
+  template <typename T>
+  T wait(asio::awaitable<T> task, const std::string& what = {}) {
+    if constexpr (std::is_void_v<T>) {
+      wait_void(std::move(task), what);
+    } else {
+      std::optional<T> result;
+      wait_void(store(std::move(task), &result), what);
+      return std::move(*result);
+    }
+  }
+
+  // Prints the one document of --json.
+  void print_json(const json::value& document) const;
+
+ private:
+  template <typename T>
+  static asio::awaitable<void> store(asio::awaitable<T> task, std::optional<T>* result) {
+    result->emplace(co_await std::move(task));
+  }
+  void wait_void(asio::awaitable<void> task, const std::string& what);
+  asio::awaitable<void> beside_progress(asio::awaitable<void> task, std::string what);
+
+  const bool json_;
+  const bool verbose_;
+  const std::chrono::steady_clock::time_point started_;
+  Engine engine_;
+  Interrupts interrupts_;
+  std::shared_ptr<Ledger> ledger_;
+  std::map<std::string, std::shared_ptr<Provider>> providers_;
+};
+
+// All of it, or throws Error.
+void write_all(int fd, std::string_view bytes);
+
+}  // namespace sandkey::cli
