@@ -4,15 +4,19 @@
 
 #include <boost/json/src.hpp>
 
+#include <array>
 #include <cmath>
+#include <utility>
 
 namespace sandkey {
 
-json::value parse_json(std::string_view text, std::string_view what) {
+json::value parse_json(std::string_view text, std::string_view what, json::storage_ptr storage) {
   json::parse_options options;
   options.max_depth = kMaxJsonDepth;
   boost::system::error_code error;
-  json::stream_parser parser({}, options);
+  std::array<unsigned char, 4096> scratch;  // enough for most; the parser asks for more when it needs it
+  json::stream_parser parser({}, options, scratch.data(), scratch.size());
+  parser.reset(std::move(storage));
   const std::size_t used = parser.write_some(text.data(), text.size(), error);
   if (!error && used == text.size()) parser.finish(error);
   if (error || used != text.size()) {

@@ -19,4 +19,5 @@ packages_test="
 # Faster builds and the slower checks; nothing fails without them, and what is skipped says so.
 packages_optional="
   ccache clang-tidy-14
+  dbus libsecret-1-0 python3-dbus python3-gi
 "
