@@ -1,6 +1,5 @@
 #include "sandkey/net/http_client.h"
 
-#include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/net/url.h"
 
@@ -83,10 +82,13 @@ std::string_view trimmed(std::string_view text) noexcept {
   return text;
 }
 
-bool is_line_of(const Secret& line, std::string_view name) noexcept {
+std::string_view name_of(const Secret& line) noexcept {
   const std::string_view text = line.expose();
-  return text.size() > name.size() && (text[name.size()] == ':' || text[name.size()] == ';') &&
-         same_name(text.substr(0, name.size()), name);
+  return text.substr(0, text.find_first_of(":;"));
+}
+
+bool is_line_of(const Secret& line, std::string_view name) noexcept {
+  return same_name(name_of(line), name);
 }
 
 // Where a suspended coroutine waits for something to change; one waiter at most. Cancellation wakes it too,
@@ -210,26 +212,82 @@ void HttpHeaders::put(std::string_view name, std::string_view prefix, std::strin
     line += value;
   }
   line += '\0';
-  Secret kept(line);
+  auto kept = std::make_shared<const Secret>(line);
   wipe(line.data(), line.size());
   erase(name);
   lines_.push_back(std::move(kept));
 }
 
+void HttpHeaders::set_all(const HttpHeaders& other) {
+  for (const auto& line : other.lines_) erase(name_of(*line));
+  lines_.insert(lines_.end(), other.lines_.begin(), other.lines_.end());
+}
+
 void HttpHeaders::erase(std::string_view name) {
-  std::erase_if(lines_, [&](const Secret& line) { return is_line_of(line, name); });
+  std::erase_if(lines_, [&](const auto& line) { return is_line_of(*line, name); });
 }
 
 bool HttpHeaders::contains(std::string_view name) const noexcept {
-  return std::any_of(lines_.begin(), lines_.end(),
-                     [&](const Secret& line) { return is_line_of(line, name); });
+  return std::any_of(lines_.begin(), lines_.end(), [&](const auto& line) { return is_line_of(*line, name); });
 }
 
 HttpHeaders HttpHeaders::clone() const {
   HttpHeaders copy;
-  copy.lines_.reserve(lines_.size());
-  for (const Secret& line : lines_) copy.lines_.push_back(line.clone());
+  copy.lines_.reserve(lines_.size() + 2);  // for a credential, which is often what a clone is made for
+  copy.lines_ = lines_;
   return copy;
+}
+
+bool HttpHeaders::operator==(const HttpHeaders& other) const noexcept {
+  return std::equal(lines_.begin(), lines_.end(), other.lines_.begin(), other.lines_.end(),
+                    [](const auto& a, const auto& b) { return a->matches(b->expose()); });
+}
+
+std::string HttpHeaders::mask(std::string text) const {
+  constexpr std::size_t kShortestSecret = 8;
+  for (const auto& line : lines_) {
+    std::string_view rest = line->expose();
+    rest.remove_prefix(std::min(rest.size(), name_of(*line).size() + 1));
+    if (rest.ends_with('\0')) rest.remove_suffix(1);
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find(' '), rest.size());
+      const std::string_view word = rest.substr(0, end);
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+      if (word.size() < kShortestSecret) continue;
+      for (std::size_t at = text.find(word); at != text.npos; at = text.find(word, at)) {
+        text.replace(at, word.size(), "***");
+      }
+    }
+  }
+  return text;
+}
+
+bool HttpRequest::may_repeat() const noexcept {
+  if (source) return false;
+  return repeatable.value_or(method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" ||
+                             method == "OPTIONS");
+}
+
+HttpRequest HttpRequest::clone() const {
+  if (source) {
+    throw Error(ErrorCode::invalid_argument, "a request whose body comes from a source cannot be repeated");
+  }
+  HttpRequest copy;
+  copy.method = method;
+  copy.url = url;
+  copy.unix_socket = unix_socket;
+  copy.headers = headers.clone();
+  copy.body = body;
+  copy.deadline = deadline;
+  copy.max_response_body = max_response_body;
+  copy.operation = operation;
+  copy.repeatable = repeatable;
+  return copy;
+}
+
+HttpResponseHeaders::HttpResponseHeaders(
+    std::initializer_list<std::pair<std::string_view, std::string_view>> headers) {
+  for (const auto& [name, value] : headers) append(name, value);
 }
 
 void HttpResponseHeaders::clear() noexcept {
@@ -240,8 +298,14 @@ void HttpResponseHeaders::clear() noexcept {
 void HttpResponseHeaders::append_line(std::string_view line) {
   const std::size_t colon = line.find(':');
   if (colon == line.npos || colon == 0) return;
-  const std::string_view name = trimmed(line.substr(0, colon));
-  const std::string_view value = trimmed(line.substr(colon + 1));
+  append(line.substr(0, colon), trimmed(line.substr(colon + 1)));
+}
+
+void HttpResponseHeaders::append(std::string_view name, std::string_view value) {
+  if (fields_.empty()) {
+    text_.reserve(512);
+    fields_.reserve(16);
+  }
   // Bounded by kMaxResponseHeader, so 32 bits are plenty.
   Field field{};
   field.name = static_cast<std::uint32_t>(text_.size());
@@ -307,6 +371,7 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   [[nodiscard]] Error error(ErrorCode code, const std::string& cause, Processed processed) const;
   [[nodiscard]] Error cancelled() const { return error(ErrorCode::cancelled, "cancelled", sent_anything()); }
   [[nodiscard]] Processed sent_anything() const;
+  [[nodiscard]] std::string certificate_problem() const;
 
   // Lets curl write straight into a reader's buffer, for as long as the reader waits.
   class OpenWindow {
@@ -339,6 +404,9 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   std::vector<curl_slist> header_list;  // nodes that point into request.headers
   SteadyClock::time_point started;
   bool repeatable = false;
+  // What curl was last told.
+  bool last_was_plain_get = false;
+  std::string last_route;
 
   bool active = false;  // in the multi handle
   bool leased = false;  // out of the pool, and so in Loop::leased_
@@ -460,7 +528,8 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     }
     auto& pool = idle_[transfer->mode == Transfer::Mode::stream ? 1 : 0];
     if (closed_ || pool.size() >= kMaxIdleHandles) return;
-    transfer->request = {};
+    transfer->request.body = {};
+    transfer->request.source = nullptr;
     unlease(*transfer);
     pool.push_back(std::move(transfer));
   }
@@ -877,7 +946,16 @@ HttpClient::Transfer::Transfer(Loop& the_loop, Mode the_mode)
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
   curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(kUploadBuffer));
   if (mode == Mode::stream) curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kStreamReadSize);
-  if (!options.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options.ca_file.c_str());
+  if (!options.ca_file.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, options.ca_file.c_str());
+    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // the system's, trusted besides
+  } else if (!options.ca_pem.empty()) {
+    curl_blob pem{.data = const_cast<char*>(options.ca_pem.data()),  // the loop's, which outlives us
+                  .len = options.ca_pem.size(),
+                  .flags = CURL_BLOB_NOCOPY};
+    curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &pem);
+    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
+  }
 }
 
 HttpClient::Transfer::~Transfer() {
@@ -924,41 +1002,56 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
 
   const std::string& method = request.method;
   const bool head = method == "HEAD";
-  repeatable = !request.source && request.repeatable.value_or(method == "GET" || head || method == "PUT" ||
-                                                              method == "DELETE" || method == "OPTIONS");
+  repeatable = request.may_repeat();
 
-  // First back to GET, which undoes the upload, the missing body and the fields of the request before.
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDS, nullptr);
-  curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-  curl_easy_setopt(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
-  const char* custom = method.c_str();
-  if (request.source) {
-    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
-                     request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
-  } else if (!request.body.empty() || method == "POST" || method == "PUT" || method == "PATCH") {
-    curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.c_str());
-    if (method == "POST") custom = nullptr;
-  } else if (head) {
-    curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-    custom = nullptr;
-  } else if (method == "GET") {
-    custom = nullptr;
+  // Options that most requests share with the one before on this handle are left as they are.
+  const bool plain_get = method == "GET" && !request.source && request.body.empty();
+  if (!plain_get || !last_was_plain_get) {
+    // First back to GET, which undoes the upload, the missing body and the fields of the request before.
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, nullptr);
+    curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
+    const char* custom = method.c_str();
+    if (request.source) {
+      curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+      curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
+                       request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
+    } else if (!request.body.empty() || method == "POST" || method == "PUT" || method == "PATCH") {
+      curl_easy_setopt(easy, CURLOPT_POST, 1L);
+      curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+      curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.c_str());
+      if (method == "POST") custom = nullptr;
+    } else if (head) {
+      curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+      custom = nullptr;
+    } else if (method == "GET") {
+      custom = nullptr;
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, custom);
+    last_was_plain_get = plain_get;
   }
-  curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, custom);
   curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
 
-  const bool unix = !request.unix_socket.empty();
-  curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? request.unix_socket.c_str() : nullptr);
-  const bool direct = unix || !options.proxy_from_environment || is_loopback_host(target.host);
-  curl_easy_setopt(easy, CURLOPT_PROXY, direct ? "" : nullptr);
-  curl_easy_setopt(
-      easy, CURLOPT_HTTP_VERSION,
-      target.https ? static_cast<long>(CURL_HTTP_VERSION_2TLS) : static_cast<long>(CURL_HTTP_VERSION_1_1));
-  // Rather share the connection that is just being made than make one each.
-  curl_easy_setopt(easy, CURLOPT_PIPEWAIT, target.https ? 1L : 0L);
+  std::string route(target.origin);
+  route += ' ';
+  route += request.unix_socket;
+  if (route != last_route) {
+    const bool unix = !request.unix_socket.empty();
+    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? request.unix_socket.c_str() : nullptr);
+    const char* proxy = options.proxy_from_environment ? nullptr : "";  // null: ask the environment
+    if (!options.proxy.empty()) {
+      proxy = options.proxy.c_str();
+      curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+    }
+    if (unix || is_loopback_host(target.host)) proxy = "";
+    curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+    curl_easy_setopt(
+        easy, CURLOPT_HTTP_VERSION,
+        target.https ? static_cast<long>(CURL_HTTP_VERSION_2TLS) : static_cast<long>(CURL_HTTP_VERSION_1_1));
+    // Rather share the connection that is just being made than make one each.
+    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, target.https ? 1L : 0L);
+    last_route = std::move(route);
+  }
 
   long milliseconds = 0;  // none
   if (request.deadline != kNoDeadline) {
@@ -971,14 +1064,16 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
   static char no_content_type[] = "Content-Type:";
   header_list.clear();
   header_list.reserve(request.headers.lines_.size() + 2);
-  for (const Secret& line : request.headers.lines_) {
+  for (const auto& line : request.headers.lines_) {
     header_list.push_back(
-        {.data = const_cast<char*>(line.expose().data()), .next = nullptr});  // curl only reads it
+        {.data = const_cast<char*>(line->expose().data()), .next = nullptr});  // curl only reads it
   }
-  if (!request.headers.contains("Expect")) header_list.push_back({.data = no_expect, .next = nullptr});
-  // Curl would call any body a web form.
-  if (!request.headers.contains("Content-Type"))
-    header_list.push_back({.data = no_content_type, .next = nullptr});
+  if (!plain_get) {
+    if (!request.headers.contains("Expect")) header_list.push_back({.data = no_expect, .next = nullptr});
+    // Curl would call any body a web form.
+    if (!request.headers.contains("Content-Type"))
+      header_list.push_back({.data = no_content_type, .next = nullptr});
+  }
   for (std::size_t i = 0; i + 1 < header_list.size(); ++i) header_list[i].next = &header_list[i + 1];
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_list.empty() ? nullptr : header_list.data());
 }
@@ -1043,6 +1138,14 @@ void HttpClient::Transfer::throw_failure() {
   const std::string reason =
       os_error != 0 ? std::generic_category().message(static_cast<int>(os_error)) : std::string("no answer");
   const std::string_view detail(error_text.data());
+  long connect_status = 0;  // of a proxy asked for a tunnel
+  curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+  if (connect_status >= 300) {
+    throw error(ErrorCode::unavailable,
+                "the proxy refused to connect (HTTP status " + std::to_string(connect_status) +
+                    "); check https_proxy and what the proxy allows",
+                Processed::no);
+  }
   switch (result) {
     case CURLE_COULDNT_RESOLVE_HOST:
       throw error(ErrorCode::unavailable,
@@ -1057,6 +1160,13 @@ void HttpClient::Transfer::throw_failure() {
                   Processed::no);
     case CURLE_PROXY:
       throw error(ErrorCode::unavailable, "the proxy refused to connect", Processed::no);
+    case CURLE_PEER_FAILED_VERIFICATION:
+      throw error(ErrorCode::unavailable, "no secure connection: " + certificate_problem(), Processed::no);
+    case CURLE_SSL_CACERT_BADFILE:
+      throw error(ErrorCode::unavailable,
+                  "no secure connection: the file of trusted certificates cannot be read; check its path and "
+                  "that it is PEM",
+                  Processed::no);
     case CURLE_OPERATION_TIMEDOUT: {
       const auto limit = loop.options().connect_timeout;
       const bool by_deadline = request.deadline != kNoDeadline && request.deadline - started <= limit;
@@ -1069,10 +1179,8 @@ void HttpClient::Transfer::throw_failure() {
       throw error(ErrorCode::deadline_exceeded, "deadline exceeded", processed);
     }
     case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
@@ -1088,7 +1196,6 @@ void HttpClient::Transfer::throw_failure() {
       throw error(ErrorCode::protocol, "the answer is not HTTP", processed);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM:
     case CURLE_BAD_CONTENT_ENCODING:
     case CURLE_WRITE_ERROR:
       throw error(ErrorCode::protocol, "the answer is malformed: " + text, processed);
@@ -1110,10 +1217,44 @@ void HttpClient::Transfer::throw_failure() {
       throw error(ErrorCode::unavailable, "the server closed the connection without an answer", processed);
     case CURLE_OK:  // without the end of its headers
     case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2_STREAM:
       throw error(ErrorCode::unavailable, "the connection was closed in the middle of the answer", processed);
     default:
       throw error(ErrorCode::unavailable, "the exchange failed: " + text, processed);
   }
+}
+
+std::string HttpClient::Transfer::certificate_problem() const {
+  // OpenSSL's X509_V_ERR_*, whose numbers are part of its interface.
+  constexpr long kNotYetValid = 9;
+  constexpr long kExpired = 10;
+  constexpr long kSelfSigned = 18;
+  constexpr long kSelfSignedInChain = 19;
+  constexpr long kNoIssuer = 20;
+  constexpr long kNoIssuerOfLeaf = 21;
+  long verified = 0;
+  curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+  switch (verified) {
+    case kNotYetValid:
+      return "the server's certificate is not valid yet; check this machine's clock";
+    case kExpired:
+      return "the server's certificate has expired; check this machine's clock, or tell the server's owner";
+    case kSelfSigned:
+    case kSelfSignedInChain:
+    case kNoIssuer:
+    case kNoIssuerOfLeaf:
+      return "the server's certificate comes from an authority that is not trusted here; if it should be, "
+             "add "
+             "that authority's certificate to the trusted ones";
+    default:
+      break;
+  }
+  // The check of the name is curl's own, and has no number.
+  const std::string_view detail(error_text.data());
+  if (detail.find("target host name") != detail.npos)
+    return "the server's certificate is for another host name; check the address";
+  // OpenSSL's own words: no part of the request is in them.
+  return std::string(detail.empty() ? curl_easy_strerror(result) : detail);
 }
 
 std::size_t HttpClient::Transfer::on_header(char* data, std::size_t, std::size_t size, void* self) {
@@ -1224,6 +1365,25 @@ int HttpClient::Transfer::on_progress(void* self, curl_off_t, curl_off_t, curl_o
 
 // --- the client ---
 
+Error redirect_error(std::string_view operation, int status, const HttpResponseHeaders& headers) {
+  std::string where = "to another path of the same server";
+  const std::string_view location = headers.find("Location").value_or("");
+  if (location.empty()) {
+    where = "to nowhere";
+  } else if (location.starts_with("//") || location.find("://") < location.find_first_of("/?#")) {
+    const std::string origin = origin_of(location);
+    where = origin.empty() ? "to another place, in an address that cannot be shown" : "to " + origin;
+  }
+  return Error(ErrorCode::protocol,
+               std::string(operation) + ": the server redirects (HTTP status " + std::to_string(status) +
+                   ") " + where + ", which is not followed; check the configured address",
+               {.provider = {},
+                .operation = std::string(operation),
+                .phase = "read the answer",
+                .request_id = {},
+                .processed = Processed::no});
+}
+
 namespace {
 
 // Runs `close` of what it holds, or `drop` if it is destroyed without having run.
@@ -1250,6 +1410,10 @@ HttpClient::HttpClient(Engine& engine, HttpClientOptions options) : engine_(engi
   init_curl();
   if (options.connect_timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "the HTTP client's connect timeout must be positive");
+  }
+  if (!options.ca_file.empty() && !options.ca_pem.empty()) {
+    throw Error(ErrorCode::invalid_argument,
+                "the HTTP client takes certificates to trust from a file or as text, not both");
   }
   loops_.reserve(engine.threads());
   for (std::size_t i = 0; i < engine.threads(); ++i) {

@@ -6,21 +6,22 @@
 //   request.deadline = engine.in(5s);
 //   const HttpResponse response = co_await http.send(std::move(request));
 //
-// Connections are kept and shared by all requests of a client on one io thread. A status such as 404 or 500
-// is an answer, not an error; redirects are not followed. Proxies come from the environment as curl reads it
-// (http_proxy, https_proxy, all_proxy, no_proxy), but loopback hosts and Unix sockets are always reached
-// directly.
+// Connections are kept and shared by all requests of a client on one io thread. Over https they speak HTTP/2
+// where the server does, and then one connection carries many requests at once. A status such as 404 or 500
+// is an answer, not an error; redirects are not followed (redirect_error() words one). Proxies come from the
+// options or from the environment as curl reads it (http_proxy, https_proxy, all_proxy, no_proxy), but
+// loopback hosts and Unix sockets are always reached directly.
 //
 // Errors, all of them sandkey::Error with the request's `operation`:
 //   invalid_argument   the request itself is malformed; nothing was sent
-//   unavailable        no connection (processed: no), or it broke (processed: unknown)
-//   deadline_exceeded  processed: no if nothing had been sent
-//   protocol           what came back is not HTTP, or is larger than allowed
-//   cancelled          by the caller, or the client was destroyed
+//   unavailable        no connection, or none that is secure (processed: no), or it broke (processed:
+//   unknown) deadline_exceeded  processed: no if nothing had been sent protocol           what came back is
+//   not HTTP, or is larger than allowed cancelled          by the caller, or the client was destroyed
 // Messages name operation and host; never a header, a query or a body.
 #pragma once
 
 #include "sandkey/base/engine.h"
+#include "sandkey/base/error.h"
 #include "sandkey/base/secret.h"
 
 #include <boost/asio/awaitable.hpp>
@@ -48,8 +49,8 @@ inline constexpr std::size_t kStreamBuffer = 128 * 1024;
 inline constexpr std::size_t kUploadBuffer = 128 * 1024;
 inline constexpr std::size_t kDefaultMaxResponseBody = 16 * 1024 * 1024;
 
-// A request's headers. Any value may be a secret, so all are kept as such: wiped at the end, copied by
-// clone() only. (libcurl's own request buffer is not wiped.)
+// A request's headers. Any value may be a secret, so all are kept as such: wiped at the end, and never
+// copied, since clones share the values. (libcurl's own request buffer is not wiped.)
 class HttpHeaders {
  public:
   HttpHeaders() = default;
@@ -62,16 +63,22 @@ class HttpHeaders {
   void set(std::string_view name, const Secret& value, std::string_view prefix = {}) {
     put(name, prefix, value.expose());
   }
+  // Takes over all of the other's, in place of those with the same names.
+  void set_all(const HttpHeaders& other);
   void erase(std::string_view name);
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
   [[nodiscard]] std::size_t size() const noexcept { return lines_.size(); }
   [[nodiscard]] HttpHeaders clone() const;
+  // The same lines in the same order.
+  [[nodiscard]] bool operator==(const HttpHeaders& other) const noexcept;
+  // The text with "***" for every word of a value in it; words of less than eight bytes are no secrets.
+  [[nodiscard]] std::string mask(std::string text) const;
 
  private:
   friend class HttpClient;
   void put(std::string_view name, std::string_view prefix, std::string_view value);
 
-  std::vector<Secret> lines_;  // "Name: value" and a NUL, as curl wants it
+  std::vector<std::shared_ptr<const Secret>> lines_;  // "Name: value" and a NUL, as curl wants it
 };
 
 // Fills the buffer with the next bytes of a request's body and gives their number; 0 is the end.
@@ -93,14 +100,23 @@ struct HttpRequest {
   Deadline deadline = kNoDeadline;  // for everything, up to the last byte of the response
   std::size_t max_response_body = kDefaultMaxResponseBody;  // send() only
   std::string operation = {};  // for messages: "list sandboxes"; the method if empty
-  // Whether the request may be sent twice, which happens when a kept connection breaks just then. By default
-  // true for the methods HTTP calls idempotent, and so false for POST and PATCH.
+  // Whether the request may be carried out twice, because it only reads, is idempotent, or has a key by which
+  // the server knows it again. Repeats happen when a kept connection breaks, and as a RetryPolicy says. By
+  // default true for the methods HTTP calls idempotent, and so false for POST and PATCH.
   std::optional<bool> repeatable = std::nullopt;
+
+  // With a source never.
+  [[nodiscard]] bool may_repeat() const noexcept;
+  // Throws Error(invalid_argument) for a request with a source.
+  [[nodiscard]] HttpRequest clone() const;
 };
 
 // A response's headers, in their order. Names are compared without regard to case.
 class HttpResponseHeaders {
  public:
+  HttpResponseHeaders() = default;
+  HttpResponseHeaders(std::initializer_list<std::pair<std::string_view, std::string_view>> headers);
+
   // The first of that name, without surrounding blanks. Valid as long as this object is unchanged.
   [[nodiscard]] std::optional<std::string_view> find(std::string_view name) const noexcept;
   [[nodiscard]] std::vector<std::string_view> find_all(std::string_view name) const;
@@ -114,6 +130,7 @@ class HttpResponseHeaders {
     std::uint32_t name, name_size, value, value_size;  // within text_
   };
   void clear() noexcept;
+  void append(std::string_view name, std::string_view value);
   void append_line(std::string_view line);
   [[nodiscard]] std::string_view name_of(const Field& field) const noexcept {
     return std::string_view(text_).substr(field.name, field.name_size);
@@ -160,29 +177,47 @@ class HttpStream {
   std::unique_ptr<Impl> impl_;
 };
 
+// The words for a redirect, which is followed nowhere since it would carry a credential to another place: an
+// Error(protocol) that names the place it points to, without path and query.
+[[nodiscard]] Error redirect_error(std::string_view operation, int status,
+                                   const HttpResponseHeaders& headers);
+
+// Whatever carries requests: an HttpClient, or what stands before one (transport.h).
+class HttpTransport {
+ public:
+  HttpTransport() = default;
+  virtual ~HttpTransport() = default;
+  HttpTransport(const HttpTransport&) = delete;
+  HttpTransport& operator=(const HttpTransport&) = delete;
+
+  // The whole exchange. A body over max_response_body is an Error(protocol).
+  // Must be awaited on one of the engine's threads; the same goes for open().
+  virtual asio::awaitable<HttpResponse> send(HttpRequest request) = 0;
+
+  // Returns when the response's headers are there. A body source may run on after that; see
+  // HttpStream::close().
+  virtual asio::awaitable<HttpStream> open(HttpRequest request) = 0;
+};
+
 struct HttpClientOptions {
-  std::string ca_file = {};  // PEM bundle instead of the system's
+  // Certificates to trust instead of the system's, as PEM: a file, or the text itself. Not both.
+  std::string ca_file = {};
+  std::string ca_pem = {};
   std::chrono::milliseconds connect_timeout{30'000};
   std::size_t max_idle_connections = 128;  // per io thread
+  std::string proxy = {};                  // http://HOST:PORT, before all that the environment says
   bool proxy_from_environment = true;
 };
 
 // Usable from every io thread of its engine at once. The engine must outlive it; requests in flight when it
 // is destroyed end as cancelled.
-class HttpClient {
+class HttpClient final : public HttpTransport {
  public:
   explicit HttpClient(Engine& engine, HttpClientOptions options = {});
-  ~HttpClient();
-  HttpClient(const HttpClient&) = delete;
-  HttpClient& operator=(const HttpClient&) = delete;
+  ~HttpClient() override;
 
-  // The whole exchange. A body over max_response_body is an Error(protocol).
-  // Must be awaited on one of the engine's threads; the same goes for open().
-  asio::awaitable<HttpResponse> send(HttpRequest request);
-
-  // Returns when the response's headers are there. A body source may run on after that; see
-  // HttpStream::close().
-  asio::awaitable<HttpStream> open(HttpRequest request);
+  asio::awaitable<HttpResponse> send(HttpRequest request) override;
+  asio::awaitable<HttpStream> open(HttpRequest request) override;
 
  private:
   friend class HttpStream;

@@ -82,6 +82,17 @@ std::string percent_encode(std::string_view text) {
   return out;
 }
 
+std::string origin_of(std::string_view url) {
+  const std::size_t scheme_end = url.find("://");
+  if (scheme_end == url.npos) return {};
+  const std::string_view origin = url.substr(0, url.find_first_of("/?#", scheme_end + 3));
+  try {
+    return Endpoint::parse(origin).origin();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 bool is_loopback_host(std::string_view host) noexcept {
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   if (host.size() > 253) return false;

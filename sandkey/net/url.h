@@ -46,10 +46,11 @@ class Endpoint {
   [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
   // `unix:/path`, or scheme, host, port (unless it is the scheme's own) and prefix. parse() takes it back.
   [[nodiscard]] std::string to_string() const;
+  // scheme://host[:port], with which every URL of this endpoint begins.
+  [[nodiscard]] std::string origin() const;
 
  private:
   Endpoint() = default;
-  [[nodiscard]] std::string origin() const;
 
   std::string unix_socket_;
   std::string host_;
@@ -57,6 +58,10 @@ class Endpoint {
   std::uint16_t port_ = 0;
   bool https_ = false;
 };
+
+// scheme://host[:port] of an http or https URL from anywhere, lower case; empty if it is none, or holds a
+// user name or password.
+[[nodiscard]] std::string origin_of(std::string_view url);
 
 // As Endpoint::is_loopback, for a bare host name or address (brackets around IPv6 allowed).
 [[nodiscard]] bool is_loopback_host(std::string_view host) noexcept;
