@@ -24,11 +24,12 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)  # sandkey_VERSION_ARCHITECTURE.deb
 set(CPACK_DEBIAN_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS bubblewrap)
+# libcurl is loaded when first used, so nothing shows that it is needed.
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "bubblewrap, libcurl4")
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "ca-certificates, passt")
 # To compile and link with the library.
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS
-  "libboost1.81-dev, libcurl4-openssl-dev, libfmt-dev, libsqlite3-dev, zlib1g-dev")
+  "libboost1.81-dev, libfmt-dev, libsqlite3-dev, zlib1g-dev")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 

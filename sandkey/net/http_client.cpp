@@ -1,6 +1,7 @@
 #include "sandkey/net/http_client.h"
 
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/net/curl_library.h"
 #include "sandkey/net/url.h"
 
 #include <boost/asio/cancellation_signal.hpp>
@@ -10,7 +11,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <curl/curl.h>
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,9 +20,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 #include <exception>
-#include <mutex>
 #include <new>
 
 #ifndef SANDKEY_VERSION
@@ -48,11 +48,16 @@ constexpr std::size_t kMaxIdleHandles = 64;  // per io thread and kind
 constexpr long kStreamReadSize =
     64 * 1024;  // curl's own buffer; its default of 16 KiB is right for small answers
 
-void init_curl() {
-  static std::once_flag once;
-  static CURLcode result = CURLE_OK;
-  std::call_once(once, [] { result = curl_global_init(CURL_GLOBAL_DEFAULT); });
-  if (result != CURLE_OK) throw Error(ErrorCode::internal, "libcurl cannot be initialised");
+// libcurl takes a long, a pointer or a number of 64 bits, and believes the caller; an int would be misread.
+void set(CURL* easy, CURLoption option, long value) {
+  curl().easy_setopt(easy, option, value);
+}
+void set(CURL* easy, CURLoption option, std::nullptr_t) {
+  curl().easy_setopt(easy, option, static_cast<void*>(nullptr));
+}
+template <typename T>
+void set(CURL* easy, CURLoption option, T* value) {
+  curl().easy_setopt(easy, option, value);
 }
 
 bool is_token(char c) noexcept {
@@ -359,7 +364,7 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   }
   // Continues the directions that are not paused (any more).
   void apply_pauses() {
-    curl_easy_pause(easy, (receive_paused ? CURLPAUSE_RECV : 0) | (send_paused ? CURLPAUSE_SEND : 0));
+    curl().easy_pause(easy, (receive_paused ? CURLPAUSE_RECV : 0) | (send_paused ? CURLPAUSE_SEND : 0));
   }
   [[nodiscard]] std::size_t buffered() const noexcept { return buffer.size() - buffer_begin; }
   [[nodiscard]] bool failed() const noexcept {
@@ -457,13 +462,13 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
         watch_(executor_) {
     UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
     if (!epoll) throw system_error("create an epoll descriptor", errno);
-    multi_ = curl_multi_init();
+    multi_ = curl().multi_init();
     if (multi_ == nullptr) throw std::bad_alloc();
-    curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &Loop::on_socket);
-    curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
-    curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &Loop::on_timer);
-    curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
-    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(options.max_idle_connections));
+    curl().multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &Loop::on_socket);
+    curl().multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
+    curl().multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &Loop::on_timer);
+    curl().multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+    curl().multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(options.max_idle_connections));
     watch_.assign(epoll.get());
     epoll_ = epoll.release();
   }
@@ -471,7 +476,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   // After the loop's thread, or on it; never beside it.
   ~Loop() {
     for (auto& pool : idle_) pool.clear();
-    curl_multi_cleanup(multi_);
+    curl().multi_cleanup(multi_);
   }
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -499,7 +504,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
 
   void start(Transfer& transfer) {
     if (!watching_) watch();
-    if (curl_multi_add_handle(multi_, transfer.easy) != CURLM_OK) {
+    if (curl().multi_add_handle(multi_, transfer.easy) != CURLM_OK) {
       throw transfer.error(ErrorCode::internal, "libcurl refused the request", Processed::no);
     }
     transfer.active = true;
@@ -507,7 +512,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
 
   // Takes the transfer away from curl; its coroutines are not woken. Never in a curl callback.
   void abort(Transfer& transfer) {
-    if (transfer.active) curl_multi_remove_handle(multi_, transfer.easy);
+    if (transfer.active) curl().multi_remove_handle(multi_, transfer.easy);
     transfer.active = false;
     transfer.finished = true;
   }
@@ -692,7 +697,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   void drive() {
     driving_ = true;
     int running = 0;
-    curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
+    curl().multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
     driving_ = false;
     settle();
   }
@@ -727,7 +732,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
       if ((event.events & EPOLLOUT) != 0) action |= CURL_CSELECT_OUT;
       if ((event.events & (EPOLLERR | EPOLLHUP)) != 0) action |= CURL_CSELECT_ERR;
       int running = 0;
-      curl_multi_socket_action(multi_, fd, action, &running);
+      curl().multi_socket_action(multi_, fd, action, &running);
     }
     taking_events_ = false;
     driving_ = false;
@@ -737,11 +742,11 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   // After curl has returned: collects the finished, then lets the coroutines go on.
   void settle() {
     int left = 0;
-    while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+    while (const CURLMsg* message = curl().multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
       const CURLcode result = message->data.result;
       char* attached = nullptr;
-      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &attached);
+      curl().easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &attached);
       Transfer& transfer = *static_cast<Transfer*>(static_cast<void*>(attached));
       transfer.result = result;
       abort(transfer);
@@ -913,48 +918,48 @@ class HttpClient::Lease {
 // --- one exchange, continued ---
 
 HttpClient::Transfer::Transfer(Loop& the_loop, Mode the_mode)
-    : loop(the_loop), mode(the_mode), easy(curl_easy_init()) {
+    : loop(the_loop), mode(the_mode), easy(curl().easy_init()) {
   if (easy == nullptr) throw std::bad_alloc();
   const HttpClientOptions& options = loop.options();
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, static_cast<void*>(this));
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error_text.data());
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, static_cast<void*>(this));
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_body);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, static_cast<void*>(this));
-  curl_easy_setopt(easy, CURLOPT_READFUNCTION, &Transfer::on_read);
-  curl_easy_setopt(easy, CURLOPT_READDATA, static_cast<void*>(this));
-  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_prerequisite);
-  curl_easy_setopt(easy, CURLOPT_PREREQDATA, static_cast<void*>(this));
-  curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &Transfer::on_progress);
-  curl_easy_setopt(easy, CURLOPT_XFERINFODATA, static_cast<void*>(this));
+  set(easy, CURLOPT_PRIVATE, static_cast<void*>(this));
+  set(easy, CURLOPT_ERRORBUFFER, error_text.data());
+  set(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
+  set(easy, CURLOPT_HEADERDATA, static_cast<void*>(this));
+  set(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_body);
+  set(easy, CURLOPT_WRITEDATA, static_cast<void*>(this));
+  set(easy, CURLOPT_READFUNCTION, &Transfer::on_read);
+  set(easy, CURLOPT_READDATA, static_cast<void*>(this));
+  set(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_prerequisite);
+  set(easy, CURLOPT_PREREQDATA, static_cast<void*>(this));
+  set(easy, CURLOPT_XFERINFOFUNCTION, &Transfer::on_progress);
+  set(easy, CURLOPT_XFERINFODATA, static_cast<void*>(this));
   // The loop and not the transfer: connections outlive transfers.
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &Loop::on_open);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&loop));
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, &Loop::on_close);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&loop));
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  set(easy, CURLOPT_OPENSOCKETFUNCTION, &Loop::on_open);
+  set(easy, CURLOPT_OPENSOCKETDATA, static_cast<void*>(&loop));
+  set(easy, CURLOPT_CLOSESOCKETFUNCTION, &Loop::on_close);
+  set(easy, CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&loop));
+  set(easy, CURLOPT_NOSIGNAL, 1L);
   // Else a request cancelled while its host is looked up would block the thread until the lookup ends.
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-  curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  curl_easy_setopt(easy, CURLOPT_USERAGENT, "sandkey/" SANDKEY_VERSION);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
-  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(kUploadBuffer));
-  if (mode == Mode::stream) curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kStreamReadSize);
+  set(easy, CURLOPT_QUICK_EXIT, 1L);
+  set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  set(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  set(easy, CURLOPT_PATH_AS_IS, 1L);
+  set(easy, CURLOPT_TCP_NODELAY, 1L);
+  set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  set(easy, CURLOPT_USERAGENT, "sandkey/" SANDKEY_VERSION);
+  set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
+  set(easy, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(kUploadBuffer));
+  if (mode == Mode::stream) set(easy, CURLOPT_BUFFERSIZE, kStreamReadSize);
   if (!options.ca_file.empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, options.ca_file.c_str());
-    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // the system's, trusted besides
+    set(easy, CURLOPT_CAINFO, options.ca_file.c_str());
+    set(easy, CURLOPT_CAPATH, nullptr);  // the system's, trusted besides
   } else if (!options.ca_pem.empty()) {
     curl_blob pem{.data = const_cast<char*>(options.ca_pem.data()),  // the loop's, which outlives us
                   .len = options.ca_pem.size(),
                   .flags = CURL_BLOB_NOCOPY};
-    curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &pem);
-    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
+    set(easy, CURLOPT_CAINFO_BLOB, &pem);
+    set(easy, CURLOPT_CAPATH, nullptr);
   }
 }
 
@@ -962,7 +967,7 @@ HttpClient::Transfer::~Transfer() {
   loop.unmark_ready(*this);
   loop.unlease(*this);
   wipe_headers();
-  curl_easy_cleanup(easy);
+  curl().easy_cleanup(easy);
 }
 
 void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOptions& options,
@@ -1008,48 +1013,47 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
   const bool plain_get = method == "GET" && !request.source && request.body.empty();
   if (!plain_get || !last_was_plain_get) {
     // First back to GET, which undoes the upload, the missing body and the fields of the request before.
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, nullptr);
-    curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
+    set(easy, CURLOPT_POSTFIELDS, nullptr);
+    set(easy, CURLOPT_HTTPGET, 1L);
+    set(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
     const char* custom = method.c_str();
     if (request.source) {
-      curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-      curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
-                       request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
+      set(easy, CURLOPT_UPLOAD, 1L);
+      set(easy, CURLOPT_INFILESIZE_LARGE,
+          request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
     } else if (!request.body.empty() || method == "POST" || method == "PUT" || method == "PATCH") {
-      curl_easy_setopt(easy, CURLOPT_POST, 1L);
-      curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-      curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.c_str());
+      set(easy, CURLOPT_POST, 1L);
+      set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+      set(easy, CURLOPT_POSTFIELDS, request.body.c_str());
       if (method == "POST") custom = nullptr;
     } else if (head) {
-      curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+      set(easy, CURLOPT_NOBODY, 1L);
       custom = nullptr;
     } else if (method == "GET") {
       custom = nullptr;
     }
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, custom);
+    set(easy, CURLOPT_CUSTOMREQUEST, custom);
     last_was_plain_get = plain_get;
   }
-  curl_easy_setopt(easy, CURLOPT_URL, request.url.c_str());
+  set(easy, CURLOPT_URL, request.url.c_str());
 
   std::string route(target.origin);
   route += ' ';
   route += request.unix_socket;
   if (route != last_route) {
     const bool unix = !request.unix_socket.empty();
-    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? request.unix_socket.c_str() : nullptr);
+    set(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? request.unix_socket.c_str() : nullptr);
     const char* proxy = options.proxy_from_environment ? nullptr : "";  // null: ask the environment
     if (!options.proxy.empty()) {
       proxy = options.proxy.c_str();
-      curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+      set(easy, CURLOPT_NOPROXY, "");
     }
     if (unix || is_loopback_host(target.host)) proxy = "";
-    curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
-    curl_easy_setopt(
-        easy, CURLOPT_HTTP_VERSION,
+    set(easy, CURLOPT_PROXY, proxy);
+    set(easy, CURLOPT_HTTP_VERSION,
         target.https ? static_cast<long>(CURL_HTTP_VERSION_2TLS) : static_cast<long>(CURL_HTTP_VERSION_1_1));
     // Rather share the connection that is just being made than make one each.
-    curl_easy_setopt(easy, CURLOPT_PIPEWAIT, target.https ? 1L : 0L);
+    set(easy, CURLOPT_PIPEWAIT, target.https ? 1L : 0L);
     last_route = std::move(route);
   }
 
@@ -1058,7 +1062,7 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(request.deadline - now).count();
     milliseconds = static_cast<long>(std::min<std::int64_t>(left, 1'000'000'000));
   }
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, milliseconds);
+  set(easy, CURLOPT_TIMEOUT_MS, milliseconds);
 
   static char no_expect[] = "Expect:";
   static char no_content_type[] = "Content-Type:";
@@ -1075,12 +1079,12 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
       header_list.push_back({.data = no_content_type, .next = nullptr});
   }
   for (std::size_t i = 0; i + 1 < header_list.size(); ++i) header_list[i].next = &header_list[i + 1];
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_list.empty() ? nullptr : header_list.data());
+  set(easy, CURLOPT_HTTPHEADER, header_list.empty() ? nullptr : header_list.data());
 }
 
 Processed HttpClient::Transfer::sent_anything() const {
   long size = 0;
-  curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &size);
+  curl().easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &size);
   return size == 0 ? Processed::no : Processed::unknown;
 }
 
@@ -1133,13 +1137,13 @@ void HttpClient::Transfer::throw_failure() {
   }
 
   long os_error = 0;
-  curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
-  const std::string text = curl_easy_strerror(result);
+  curl().easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
+  const std::string text = curl().easy_strerror(result);
   const std::string reason =
       os_error != 0 ? std::generic_category().message(static_cast<int>(os_error)) : std::string("no answer");
   const std::string_view detail(error_text.data());
   long connect_status = 0;  // of a proxy asked for a tunnel
-  curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+  curl().easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
   if (connect_status >= 300) {
     throw error(ErrorCode::unavailable,
                 "the proxy refused to connect (HTTP status " + std::to_string(connect_status) +
@@ -1233,7 +1237,7 @@ std::string HttpClient::Transfer::certificate_problem() const {
   constexpr long kNoIssuer = 20;
   constexpr long kNoIssuerOfLeaf = 21;
   long verified = 0;
-  curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verified);
+  curl().easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verified);
   switch (verified) {
     case kNotYetValid:
       return "the server's certificate is not valid yet; check this machine's clock";
@@ -1254,7 +1258,7 @@ std::string HttpClient::Transfer::certificate_problem() const {
   if (detail.find("target host name") != detail.npos)
     return "the server's certificate is for another host name; check the address";
   // OpenSSL's own words: no part of the request is in them.
-  return std::string(detail.empty() ? curl_easy_strerror(result) : detail);
+  return std::string(detail.empty() ? curl().easy_strerror(result) : detail);
 }
 
 std::size_t HttpClient::Transfer::on_header(char* data, std::size_t, std::size_t size, void* self) {
@@ -1290,7 +1294,7 @@ std::size_t HttpClient::Transfer::on_body(char* data, std::size_t, std::size_t s
     if (!transfer.body_begun) {
       transfer.body_begun = true;
       curl_off_t length = -1;
-      curl_easy_getinfo(transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+      curl().easy_getinfo(transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
       // What a server announces is not yet there: at most a megabyte on its word alone.
       if (length > 0 && static_cast<std::uint64_t>(length) <= limit) {
         transfer.buffer.reserve(std::min<std::size_t>(static_cast<std::size_t>(length), 1024 * 1024));
@@ -1406,8 +1410,16 @@ class CloseOnce {
 
 }  // namespace
 
+void HttpClient::preload() {
+  (void)curl();
+}
+
+bool HttpClient::is_loaded() noexcept {
+  return curl_is_loaded();
+}
+
 HttpClient::HttpClient(Engine& engine, HttpClientOptions options) : engine_(engine) {
-  init_curl();
+  (void)curl();
   if (options.connect_timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "the HTTP client's connect timeout must be positive");
   }

@@ -1,6 +1,6 @@
 #include "sandkey/net/retry.h"
 
-#include <curl/curl.h>
+#include "sandkey/net/curl_library.h"
 
 #include <algorithm>
 #include <charconv>
@@ -21,7 +21,7 @@ constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 std::optional<system_clock::time_point> parse_date(std::string_view text) {
   constexpr std::size_t kLongestDate = 64;
   if (text.size() > kLongestDate) return std::nullopt;
-  const std::time_t seconds = curl_getdate(std::string(text).c_str(), nullptr);
+  const std::time_t seconds = curl().getdate(std::string(text).c_str(), nullptr);
   if (seconds < 0) return std::nullopt;
   constexpr std::time_t kYear2200 = 7'258'118'400;  // the clock's own range ends in 2262
   return system_clock::time_point(std::chrono::seconds(std::min(seconds, kYear2200)));

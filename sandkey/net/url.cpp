@@ -1,8 +1,7 @@
 #include "sandkey/net/url.h"
 
 #include "sandkey/base/error.h"
-
-#include <curl/curl.h>
+#include "sandkey/net/curl_library.h"
 
 #include <arpa/inet.h>
 #include <sys/un.h>
@@ -55,14 +54,14 @@ void append_query(std::string& out, const QueryParameters& query) {
 }
 
 struct FreeUrl {
-  void operator()(CURLU* url) const noexcept { curl_url_cleanup(url); }
+  void operator()(CURLU* url) const noexcept { curl().url_cleanup(url); }
 };
 
 std::string part(CURLU* url, CURLUPart which, unsigned flags = 0) {
   char* text = nullptr;
-  if (curl_url_get(url, which, &text, flags) != CURLUE_OK || text == nullptr) return {};
+  if (curl().url_get(url, which, &text, flags) != CURLUE_OK || text == nullptr) return {};
   std::string result(text);
-  curl_free(text);
+  curl().free(text);
   return result;
 }
 
@@ -153,9 +152,9 @@ Endpoint Endpoint::parse(std::string_view address, std::string_view what) {
   if (scheme != "http" && scheme != "https") throw refuse("has an unknown scheme");
   result.https_ = scheme == "https";
 
-  const std::unique_ptr<CURLU, FreeUrl> url(curl_url());
+  const std::unique_ptr<CURLU, FreeUrl> url(curl().url());
   if (!url) throw std::bad_alloc();
-  switch (curl_url_set(url.get(), CURLUPART_URL, std::string(address).c_str(), 0)) {
+  switch (curl().url_set(url.get(), CURLUPART_URL, std::string(address).c_str(), 0)) {
     case CURLUE_OK:
       break;
     case CURLUE_BAD_PORT_NUMBER:

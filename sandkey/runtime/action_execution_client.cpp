@@ -235,6 +235,9 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
     std::string phase = "find the sandbox";
     std::optional<Error> failed;
+    // What takes a while to load, while the sandbox is being made.
+    std::optional<BlockingTask> preloading;
+    if (!HttpClient::is_loaded()) preloading.emplace(executor_, &HttpClient::preload);
     try {
       if (options_.attach_to_existing) {
         sandbox_ = co_await find_existing(deadline);
