@@ -410,6 +410,22 @@ void ControlGroup::end_remains(const std::string& name, const ControlGroupSource
   group.kill();
 }
 
+ControlGroup::Entrances ControlGroup::entrances() const {
+  Entrances entrances;
+  for (const Impl::Group& group : impl_->groups) {
+    const bool v2 = group.version == Version::v2;
+    const std::string path = v2 ? group.path : group.path + "/tasks";
+    UniqueFd fd(::open(path.c_str(), (v2 ? O_RDONLY | O_DIRECTORY : O_WRONLY) | O_CLOEXEC));
+    if (!fd) throw system_error("entering a control group: " + path, errno);
+    if (v2) {
+      entrances.birth = std::move(fd);
+    } else {
+      entrances.tasks.push_back(std::move(fd));
+    }
+  }
+  return entrances;
+}
+
 void ControlGroup::add(pid_t pid) {
   for (const Impl::Group& group : impl_->groups) {
     const int error = write_text(group.path + "/cgroup.procs", std::to_string(pid));

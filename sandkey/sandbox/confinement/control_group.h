@@ -1,6 +1,8 @@
 // Memory and process limits for a group of processes, and freezing it: cgroup v2, or v1, or both mixed.
 #pragma once
 
+#include "sandkey/base/unique_fd.h"
+
 #include <sys/types.h>
 
 #include <cstdint>
@@ -33,6 +35,13 @@ class ControlGroup {
   // Kills what is in the group of that name, frozen or not, and removes it: for one whose owner was killed.
   static void end_remains(const std::string& name, const ControlGroupSources& sources = {});
 
+  // How a new process gets in at once. Moving one that runs (add) makes every fork on this machine wait for
+  // an RCU grace period, 10 to 20 ms.
+  struct Entrances {
+    UniqueFd birth;               // v2: the group's folder, for clone3's CLONE_INTO_CGROUP; none without v2
+    std::vector<UniqueFd> tasks;  // v1: for a process that has one thread to write "0" to
+  };
+  [[nodiscard]] Entrances entrances() const;
   // The process moves in, with what it will start. Throws Error.
   void add(pid_t pid);
 

@@ -6,6 +6,9 @@
 #include "sandkey/sandbox/keeper/mounts.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,9 +22,11 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <new>
 #include <vector>
 
 namespace sandkey::sandbox {
@@ -40,23 +45,47 @@ Pipe make_pipe() {
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-// All that the child needs, made ready before it exists: it shares our memory and only makes system calls.
+// Where the child says why it could not go on: in memory that it shares with us, be it a copy of us or not.
+struct Failure {
+  int error = 0;
+  const char* step = "";
+  std::size_t mount = 0;
+};
+class SharedFailure {
+ public:
+  SharedFailure() {
+    void* memory =
+        ::mmap(nullptr, sizeof(Failure), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw system_error("starting a sandbox", errno);
+    failure_ = new (memory) Failure();
+  }
+  ~SharedFailure() { ::munmap(failure_, sizeof(Failure)); }
+  SharedFailure(const SharedFailure&) = delete;
+  SharedFailure& operator=(const SharedFailure&) = delete;
+  [[nodiscard]] volatile Failure* get() const noexcept { return failure_; }
+
+ private:
+  Failure* failure_;
+};
+
+// All that the child needs, made ready before it exists: it only makes system calls.
 struct Launch {
   const Identity* identity;
   Mounts* mounts;
+  const ControlGroup::Entrances* entrances;
   pid_t parent;
   int program;
   char* const* argv;
   const int* sources;
   const int* targets;
   std::size_t descriptors;
-  volatile int error = 0;
-  const char* volatile step = "";
+  volatile Failure* failure;
 };
 
 [[noreturn]] void fail(Launch& launch, const char* step, int error) {
-  launch.step = step;
-  launch.error = error;
+  launch.failure->step = step;
+  launch.failure->mount = launch.mounts->reached();
+  launch.failure->error = error;
   ::_exit(127);
 }
 
@@ -67,6 +96,9 @@ struct Launch {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const UniqueFd& tasks : launch.entrances->tasks) {
+    if (::write(tasks.get(), "0", 1) != 1) fail(launch, "entering its control group", errno);
+  }
   if (const int error = launch.mounts->lay_out(); error != 0) fail(launch, "laying out its files", error);
   const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
@@ -91,9 +123,33 @@ struct Launch {
 }
 
 // A frame of its own: the child runs on its parent's stack.
-[[gnu::noinline]] pid_t start(Launch& launch) {
+[[gnu::noinline]] pid_t start_sharing_memory(Launch& launch) {
   const pid_t pid = ::vfork();
   if (pid == 0) become_bubblewrap(launch);
+  return pid;
+}
+
+// Born into the group, as a copy of us: glibc has no way to start a child that shares our memory there.
+pid_t start_in_group(Launch& launch, int group) {
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP | CLONE_VFORK;
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<std::uint64_t>(group);
+  const auto pid = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+  if (pid == 0) become_bubblewrap(launch);
+  return pid;
+}
+
+// Returns when it runs, or has failed.
+pid_t start(Launch& launch, ControlGroup& group) {
+  const UniqueFd& birth = launch.entrances->birth;
+  if (birth) {
+    const pid_t pid = start_in_group(launch, birth.get());
+    if (pid >= 0) return pid;
+  }
+  const pid_t pid = start_sharing_memory(launch);
+  // A kernel before 5.7, or one that does not want it: then it is moved.
+  if (birth && pid > 0 && launch.failure->error == 0) group.add(pid);
   return pid;
 }
 
@@ -118,8 +174,10 @@ bool counts_by_namespace() {
 }  // namespace
 
 Container start_container(const Spec& spec, const std::string& bubblewrap, const Identity& identity,
-                          UniqueFd listener) {
+                          ControlGroup& group, UniqueFd listener) {
   Mounts mounts(identity);
+  const ControlGroup::Entrances entrances = group.entrances();
+  const SharedFailure shared;
   BubblewrapArguments inside = bubblewrap_arguments(spec, mounts);
   const auto split = std::ranges::find(inside.arguments, std::string("--"));
   const std::vector<std::string> options(inside.arguments.begin(), split);
@@ -161,20 +219,22 @@ Container start_container(const Spec& spec, const std::string& bubblewrap, const
 
   Launch launch{.identity = &identity,
                 .mounts = &mounts,
+                .entrances = &entrances,
                 .parent = ::getpid(),
                 .program = program.get(),
                 .argv = argv.data(),
                 .sources = sources.data(),
                 .targets = targets.data(),
-                .descriptors = sources.size()};
-  const pid_t pid = start(launch);
+                .descriptors = sources.size(),
+                .failure = shared.get()};
+  const pid_t pid = start(launch, group);
   if (pid < 0) throw system_error("starting a sandbox", errno);
-  if (launch.error != 0) {
+  if (launch.failure->error != 0) {
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-    std::string what = "starting a sandbox: " + std::string(launch.step);
-    if (what.ends_with("files")) what += " (" + mounts.failed_path() + ")";
-    throw system_error(what, launch.error);
+    std::string what = "starting a sandbox: " + std::string(launch.failure->step);
+    if (what.ends_with("files")) what += " (" + mounts.path_of(launch.failure->mount) + ")";
+    throw system_error(what, launch.failure->error);
   }
   Container container;
   container.pid = pid;

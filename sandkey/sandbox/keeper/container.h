@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/sandbox/confinement/control_group.h"
 #include "sandkey/sandbox/keeper/identity.h"
 #include "sandkey/sandbox/sandbox.h"
 
@@ -19,9 +20,10 @@ struct Container {
   UniqueFd output;  // both streams of bubblewrap and of the program
 };
 
-// `listener` becomes descriptor 3 of the program. Dies with us. Throws Error.
+// `listener` becomes descriptor 3 of the program. In the group from its first moment. Dies with us. Throws
+// Error.
 [[nodiscard]] Container start_container(const Spec& spec, const std::string& bubblewrap,
-                                        const Identity& identity, UniqueFd listener);
+                                        const Identity& identity, ControlGroup& group, UniqueFd listener);
 
 // Limits the processes of a sandbox that has just been made, counted for it alone. False if this kernel
 // cannot.

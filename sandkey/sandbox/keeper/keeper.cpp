@@ -237,7 +237,7 @@ asio::awaitable<void> Keeper::Impl::make() {
   group.emplace(group_name, spec.limits.memory_bytes.value_or(half_of_memory()), spec.limits.processes);
   not_enforced = group->not_enforced();
 
-  container = start_container(spec, request.bubblewrap, identity, folder->take_agent());
+  container = start_container(spec, request.bubblewrap, identity, *group, folder->take_agent());
   output.assign(container->output.release());
   spawn(keep_output());
   spawn(watch_process(container->pidfd.get()));
@@ -259,7 +259,6 @@ asio::awaitable<void> Keeper::Impl::make() {
   tree.emplace(init);
 
   // All this before the program runs.
-  group->add(init);
   if (limit_processes(init, identity, spec.limits.processes)) {
     std::erase_if(not_enforced, [](const std::string& each) { return each.starts_with("processes"); });
   }
@@ -516,7 +515,8 @@ void Keeper::Impl::end(std::optional<Error> reason) {
 }
 
 void Keeper::Impl::kill_all() {
-  if (group) group->kill();
+  // bubblewrap is in the group as well, and tells how a start failed.
+  if (group && ready) group->kill();
   if (init_pidfd) ::syscall(SYS_pidfd_send_signal, init_pidfd.get(), SIGKILL, nullptr, 0);
   // Without process 1 nothing inside lives on, and bubblewrap itself must tell how it ended.
   else if (container)

@@ -86,6 +86,18 @@ struct stat stat_of(const std::string& path) {
   return info;
 }
 
+// Whether an unprivileged user gets there and can read it, so that it need not be laid out (which costs a
+// mount namespace, one to seven milliseconds).
+bool reachable_by_all(const std::string& path) {
+  struct stat info {};
+  for (std::size_t end = path.find('/', 1); end != std::string::npos; end = path.find('/', end + 1)) {
+    if (::stat(path.substr(0, end).c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) return false;
+  }
+  if (!path.starts_with('/') || ::stat(path.c_str(), &info) != 0) return false;
+  const mode_t needed = S_ISDIR(info.st_mode) ? S_IROTH | S_IXOTH : S_IROTH;
+  return (info.st_mode & needed) == needed;
+}
+
 }  // namespace
 
 Mounts::Mounts(const Identity& identity)
@@ -102,7 +114,9 @@ std::string Mounts::stage(const std::string& path, UniqueFd owner_map) {
 }
 
 std::string Mounts::source(const std::string& path) {
-  return needed_ ? stage(path, UniqueFd()) : path;
+  // What is laid out covers kStage.
+  const bool lay_out = !reachable_by_all(path) || path.starts_with(kStage);
+  return needed_ && lay_out ? stage(path, UniqueFd()) : path;
 }
 
 std::string Mounts::writable_source(const std::string& path) {
@@ -132,7 +146,7 @@ std::string Mounts::writable_source(const std::string& path) {
 }
 
 int Mounts::lay_out() noexcept {
-  if (!needed_) return 0;
+  if (staged_.empty()) return 0;
   at_ = staged_.size();
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return errno;
@@ -156,9 +170,9 @@ int Mounts::lay_out() noexcept {
   return 0;
 }
 
-const std::string& Mounts::failed_path() const noexcept {
+const std::string& Mounts::path_of(std::size_t mount) const noexcept {
   static const std::string kNone = "its mount namespace";
-  return at_ < staged_.size() ? staged_[at_].from : kNone;
+  return mount < staged_.size() ? staged_[mount].from : kNone;
 }
 
 }  // namespace sandkey::sandbox

@@ -5,6 +5,7 @@
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/sandbox/keeper/identity.h"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,11 @@ class Mounts {
   // Throws Error(unsupported) where that cannot be had.
   std::string writable_source(const std::string& path);
 
-  // For the child that becomes bubblewrap, which shares our memory: makes the namespace and the mounts.
-  // System calls only. Returns 0 or errno; then `failed_path()` says where.
+  // For the child that becomes bubblewrap: makes the namespace and the mounts. System calls only. Returns 0
+  // or errno; then `path_of(reached())` is where, of which the second is for the child to tell.
   [[nodiscard]] int lay_out() noexcept;
-  [[nodiscard]] const std::string& failed_path() const noexcept;
+  [[nodiscard]] std::size_t reached() const noexcept { return at_; }
+  [[nodiscard]] const std::string& path_of(std::size_t mount) const noexcept;
 
  private:
   struct Staged {
