@@ -220,7 +220,12 @@ int run(int argc, char** argv) {
   if (!arguments->session_key_file.empty()) keys = sandkey::agent::SessionKeys(arguments->session_key_file);
 
   boost::asio::io_context context(1);
-  boost::asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
+  boost::asio::signal_set signals(context);
+  // As process 1 under a keeper, which ends us by SIGKILL, we take none: the kernel then drops all that is
+  // sent from inside, so that nothing inside can end the sandbox.
+  if (::getpid() != 1 || !arguments->ready_fd) {
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) signals.add(number);
+  }
   sandkey::agent::Agent agent(context.get_executor(), std::move(keys), std::move(options));
   for (const std::string& address : arguments->listen) listen(agent, address);
   if (arguments->ready_fd) {

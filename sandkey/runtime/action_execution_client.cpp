@@ -250,6 +250,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       phase = "reach the agent";
       AgentAccess access = co_await provider_->agent_endpoint(*sandbox_, deadline);
       agent_ = std::make_unique<AgentClient>(engine_, std::move(access));
+      if (provider_->capabilities().create) agent_->set_sandbox_check([this] { return sandbox_exists(); });
       if (!options_.attach_to_existing) set_status(RuntimeStatus::runtime_started);
 
       phase = "wait until the agent is alive";
@@ -439,6 +440,18 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       throw Error(ErrorCode::not_found, "the sandbox of the session '" + sid_ + "' has ended");
     }
     co_return *found;
+  }
+
+  // For an agent that cannot be reached; it is ours, and so goes before us.
+  asio::awaitable<bool> sandbox_exists() {
+    SandboxInfo info;
+    try {
+      info = co_await provider_->describe(*sandbox_, engine_.in(kAliveTimeout));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
+      info.state = SandboxState::ended;
+    }
+    co_return info.state != SandboxState::ended;
   }
 
   // Whether a sandbox that exists can be used. Learns its lease, and wakes it if it is paused.

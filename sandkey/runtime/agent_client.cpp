@@ -181,8 +181,11 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
     default:
       if (status >= 502 && status <= 504) code = ErrorCode::unavailable;
   }
-  const std::string message = operation + " at " + access_.endpoint.to_string() + ": HTTP " +
-                              std::to_string(status) + ": " + detail + advice;
+  // Our own agent's words are for people; of others, all that may help is told.
+  const bool own_words = greeting_.protocol > 0 && status < 500 && !detail.empty();
+  const std::string message = own_words ? operation + ": " + detail + advice
+                                        : operation + " at " + access_.endpoint.to_string() + ": HTTP " +
+                                              std::to_string(status) + ": " + detail + advice;
   ErrorContext context{.provider = {}, .operation = operation, .phase = {}, .request_id = {}};
   context.processed = status >= 500 ? Processed::unknown : Processed::no;
   throw_error(code, message, std::move(context));
@@ -190,9 +193,38 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
 
 asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
   const std::string operation = made.operation;
-  HttpResponse response = co_await http_.send(std::move(made));
+  HttpResponse response;
+  std::exception_ptr unreached;
+  try {
+    response = co_await http_.send(std::move(made));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::unavailable) throw;
+    unreached = std::current_exception();
+  }
+  if (unreached) {
+    co_await require_sandbox(operation);
+    std::rethrow_exception(unreached);
+  }
   if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
   co_return response;
+}
+
+asio::awaitable<void> AgentClient::require_sandbox(std::string operation) {
+  if (!sandbox_check_) co_return;
+  bool there = true;
+  try {
+    there = co_await sandbox_check_();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::cancelled) throw;  // anything else: it is not known
+  }
+  if (there) co_return;
+  const std::string message = operation + ": the sandbox has ended";
+  throw Error(ErrorCode::sandbox_dead, message,
+              {.provider = {},
+               .operation = operation,
+               .phase = {},
+               .request_id = {},
+               .processed = Processed::unknown});
 }
 
 std::string AgentClient::random_id() const {
@@ -680,6 +712,7 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
       if (in_sink || !again || engine.steady_now() + pause >= lost_at) throw;
       broken = error;
     }
+    if (broken) co_await client_.require_sandbox("follow a running command");
     if (progress) continue;  // an agent that was just heard is asked again at once
     co_await engine.sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);

@@ -106,6 +106,12 @@ class AgentClient {
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return access_.endpoint; }
 
+  // How to learn, when the agent cannot be reached, whether its sandbox still exists: then what cannot
+  // succeed any more is Error(sandbox_dead) at once, instead of being tried again. Lives as long as the
+  // client.
+  using SandboxCheck = std::function<asio::awaitable<bool>()>;
+  void set_sandbox_check(SandboxCheck check) { sandbox_check_ = std::move(check); }
+
   // Whether the agent says it is ready. Throws Error when it says something else or nothing.
   asio::awaitable<void> alive(Deadline deadline);
   // Greets the agent and remembers what it is. Throws Error(unsupported) if the two are too far apart.
@@ -147,12 +153,15 @@ class AgentClient {
                                     std::string operation, Deadline deadline) const;
   // Sends and turns every status but 2xx into an Error.
   asio::awaitable<HttpResponse> call(HttpRequest request);
+  // After an error that may mean it: throws Error(sandbox_dead) if the sandbox is known to be gone.
+  asio::awaitable<void> require_sandbox(std::string operation);
   [[noreturn]] void fail(int status, const std::string& body, const std::string& operation) const;
   [[nodiscard]] std::string random_id() const;
 
   Engine& engine_;
   AgentAccess access_;
   AgentGreeting greeting_;
+  SandboxCheck sandbox_check_;
   HttpClient http_;
 };
 

@@ -6,6 +6,7 @@
 #include "sandkey/runtime/ledger.h"
 #include "tests/runtime/fixtures.h"
 
+#include <boost/asio/this_coro.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -319,6 +320,60 @@ TEST_F(Local, APortInsideIsReachedByItsUrl) {
   HttpRequest request{.url = url + "/index.html"};
   const HttpResponse response = engine.wait(http.send(std::move(request)));
   EXPECT_EQ(response.body, "page\n");
+  runtime.close();
+}
+
+TEST_F(Local, NothingInsideEndsTheSandbox) {
+  Engine engine(options_of(state_));
+  LocalRuntime runtime(engine, OpenHandsConfig(), nullptr, "sturdy");
+  runtime.connect();
+  EXPECT_EQ(output_of(runtime, "for s in TERM INT HUP KILL STOP; do kill -$s 1; done; echo still here"),
+            "still here");
+  runtime.close();
+}
+
+TEST_F(Local, ASandboxThatEndsUnderARunningCommandIsToldAtOnce) {
+  Engine engine(options_of(state_));
+  LocalRuntime runtime(engine, OpenHandsConfig(), nullptr, "ends");
+  runtime.connect();
+  std::vector<ErrorCode> codes;
+  const auto action = [&]() -> asio::awaitable<void> {
+    CmdRunAction wait{.command = "touch started; sleep 1000", .blocking = true};
+    try {
+      (void)co_await runtime.async_run(wait, 900);
+    } catch (const Error& error) {
+      codes.push_back(error.code());
+    }
+  };
+  const auto process = [&]() -> asio::awaitable<void> {
+    ExecCommand command;
+    command.argv = {"sleep", "1000"};
+    const auto stream = runtime.agent().exec(command);
+    TaskGroup ending(engine, co_await asio::this_coro::executor);
+    const auto destroy = [&]() -> asio::awaitable<void> {
+      const Deadline soon = engine.in(std::chrono::seconds(30));
+      SandboxId id{"ends"};
+      co_await runtime.provider()->destroy(id, soon);
+    };
+    try {
+      ExecSink nothing = [](std::size_t, std::span<const std::byte>) -> asio::awaitable<void> { co_return; };
+      (void)co_await stream->follow(nothing, [&] { ending.spawn(destroy()); });
+    } catch (const Error& error) {
+      codes.push_back(error.code());
+    }
+    co_await ending.join();
+  };
+  const auto both = [&]() -> asio::awaitable<void> {
+    TaskGroup group(engine);
+    group.spawn(action());
+    group.spawn(process());
+    co_await group.join();
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  engine.wait(both());
+  EXPECT_THAT(codes, ::testing::ElementsAre(ErrorCode::sandbox_dead, ErrorCode::sandbox_dead));
+  // Well under the minute for which a broken connection is tried again.
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
   runtime.close();
 }
 
