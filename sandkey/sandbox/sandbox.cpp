@@ -301,6 +301,8 @@ asio::awaitable<std::string> SandboxHost::create(Spec spec, Deadline deadline) {
       .spec = spec, .folder = impl_->folder.string(), .bubblewrap = find_bubblewrap(engine)};
   if (!spec.workspace.empty()) request.spec.workspace = fs::canonical(spec.workspace).string();
   if (!spec.image.empty()) request.spec.image = fs::canonical(spec.image).string();
+  // The keeper takes the path just so, without following a link: it must be that one which is allowed.
+  require_valid(request.spec, impl_->folder);
   const auto launch = std::make_unique<KeeperLaunch>(impl_->keeper_program(), spec.id, to_json(request));
   UniqueFd lifeline;
   (void)co_await impl_->start(launch.get(), deadline, &lifeline);
@@ -374,15 +376,17 @@ asio::awaitable<void> SandboxHost::destroy(std::string id, Deadline deadline) {
   while (true) {
     json::object request;
     request["do"] = "destroy";
+    bool again = false;
     try {
       (void)co_await impl_->ask(id, std::move(request), deadline, "destroy a sandbox");
     } catch (const Error& error) {
-      if (error.code() == ErrorCode::unavailable) continue;  // its keeper was killed meanwhile
-      if (error.code() != ErrorCode::not_found) throw;
+      again = error.code() == ErrorCode::unavailable;  // its keeper was killed meanwhile, or is very busy
+      if (!again && error.code() != ErrorCode::not_found) throw;
     }
-    impl_->let_go(id);
-    co_return;
+    if (!again) break;
+    co_await impl_->engine.sleep_for(kBusyPause);
   }
+  impl_->let_go(id);
 }
 
 fs::path SandboxHost::socket(const std::string& id) const {

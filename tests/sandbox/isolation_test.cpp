@@ -1,10 +1,14 @@
 // What a sandboxed process cannot do.
 #include "fixtures.h"
+#include "sandkey/sandbox/keeper/identity.h"
+#include "sandkey/sandbox/keeper/mounts.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +16,8 @@
 
 namespace sandkey::sandbox_test {
 namespace {
+
+namespace fs = std::filesystem;
 
 class Isolation : public SandboxTest {};
 
@@ -49,28 +55,30 @@ TEST_F(Isolation, ReadsNothingOfTheCaller) {
   EXPECT_TRUE(tried.output.ends_with("sandkey\n")) << tried.output;
 }
 
-TEST_F(Isolation, FilesOfRootStayClosedInAnImage) {
-  TempDir image;
-  namespace fs = std::filesystem;
-  ::chmod(image.path().c_str(), 0700);
-  for (const char* name : {"etc", "opt", "var"}) fs::create_directory(image / name);
+// A system in a few files; false if there is nothing to make it of.
+bool make_image(const TempDir& image) {
+  const fs::path busybox = "/usr/bin/busybox";
+  if (!fs::exists(busybox)) return false;
+  for (const char* name : {"etc", "opt", "var", "usr/bin", "usr/lib", "usr/lib64"}) {
+    fs::create_directories(image / name);
+  }
   fs::create_directory_symlink("usr/bin", image / "bin");
   fs::create_directory_symlink("usr/lib", image / "lib");
   fs::create_directory_symlink("usr/lib64", image / "lib64");
-  fs::create_directory(image / "usr");
-  write_file(image / "etc/os-release", "ID=test\n");
-  write_file(image / "opt/secret", "for root only\n");
-  ::chmod((image / "opt/secret").c_str(), 0600);
-  // A system in a few files.
-  for (const char* name : {"usr/bin", "usr/lib", "usr/lib64"}) {
-    fs::create_directories(image / name);
-  }
-  const fs::path busybox = "/usr/bin/busybox";
-  if (!fs::exists(busybox)) GTEST_SKIP() << "no busybox to make an image of";
   fs::copy_file(busybox, image / "usr/bin/busybox");
   for (const char* tool : {"sh", "cat", "ls", "id", "touch", "hostname"}) {
     fs::create_symlink("busybox", image / ("usr/bin/" + std::string(tool)));
   }
+  return true;
+}
+
+TEST_F(Isolation, FilesOfRootStayClosedInAnImage) {
+  TempDir image;
+  ::chmod(image.path().c_str(), 0700);
+  if (!make_image(image)) GTEST_SKIP() << "no busybox to make an image of";
+  write_file(image / "etc/os-release", "ID=test\n");
+  write_file(image / "opt/secret", "for root only\n");
+  ::chmod((image / "opt/secret").c_str(), 0600);
   Spec wanted = spec();
   wanted.image = image.path();
   const std::string id = create(wanted);
@@ -85,6 +93,93 @@ TEST_F(Isolation, FilesOfRootStayClosedInAnImage) {
   EXPECT_FALSE(fs::exists(image / "usr/x"));
   EXPECT_FALSE(fs::exists(image / "etc/x"));
   EXPECT_FALSE(fs::exists(image / "opt/x"));
+}
+
+TEST_F(Isolation, NoLinkOfAnImageLeadsOutside) {
+  const TempDir image;
+  if (!make_image(image)) GTEST_SKIP() << "no busybox to make an image of";
+  const TempDir victim;
+  ::chmod(victim.path().c_str(), 0777);
+  struct Hostile {
+    const char* link;
+    const char* working_dir;
+  };
+  const std::vector<Hostile> all{
+      {"etc", "/workspace"},   {"var", "/workspace"},     {"data", "/data/x"},    {"deep/er", "/deep/er/x"},
+      {"deep/er", "/deep/er"}, {"var/www", "/var/www/x"}, {"var/www", "/var/www"}};
+  fs::create_directory(image / "deep");
+  for (const std::string& target :
+       {"/oldroot" + victim.path(), "../oldroot" + victim.path(), "../../../../oldroot" + victim.path(),
+        "../../.." + victim.path(), victim.path()}) {
+    for (const Hostile& hostile : all) {
+      const std::string link = image / hostile.link;
+      fs::remove(link);
+      fs::create_directory_symlink(target, link);
+      Spec wanted = spec();
+      wanted.image = image.path();
+      wanted.working_dir = hostile.working_dir;
+      EXPECT_EQ(failure_to_create(wanted), ErrorCode::invalid_argument) << link << " -> " << target;
+      EXPECT_NE(message.find("/" + std::string(hostile.link) + " is a symbolic link"), std::string::npos)
+          << message;
+      EXPECT_TRUE(fs::is_empty(victim.path())) << link << " -> " << target;
+      fs::remove(link);
+      if (link.ends_with("etc") || link.ends_with("var")) fs::create_directory(link);
+    }
+  }
+  EXPECT_TRUE(nothing_left());
+}
+
+TEST_F(Isolation, OtherLinksOfAnImageDoNotMatter) {
+  const TempDir image;
+  if (!make_image(image)) GTEST_SKIP() << "no busybox to make an image of";
+  const TempDir victim;
+  ::chmod(victim.path().c_str(), 0777);
+  for (const char* name : {"opt", "workspace", "home", "run", "tmp", "dev", "proc", "var/run", "var/tmp",
+                           "var/other", "etc/passwd", "etc/other"}) {
+    fs::remove(image / name);
+    fs::create_directory_symlink("/oldroot" + victim.path(), image / name);
+  }
+  fs::create_directories(image / "srv/here");
+  for (const char* place : {"/workspace", "/var/run/x", "/var/new", "/srv/here", "/home/x", "/new/x"}) {
+    Spec wanted = spec();
+    wanted.image = image.path();
+    wanted.working_dir = place;
+    EXPECT_EQ(inside(create(wanted), "pwd; touch file && ls").output, std::string(place) + "\nfile\n");
+  }
+  EXPECT_TRUE(fs::is_empty(victim.path()));
+  write_file(image / "plain", "");
+  Spec wanted = spec();
+  wanted.image = image.path();
+  wanted.working_dir = "/plain/x";
+  EXPECT_EQ(failure_to_create(wanted), ErrorCode::invalid_argument);
+  EXPECT_NE(message.find("/plain is not a folder"), std::string::npos) << message;
+}
+
+TEST_F(Isolation, TheWorkspaceIsTheFolderThatWasLookedAt) {
+  const sandbox::Identity identity = sandbox::Identity::choose();
+  if (!identity.differs_from_ours || !sandbox::may_mount())
+    GTEST_SKIP() << "bubblewrap mounts it by its path";
+  const std::string work = dir / "work";
+  const std::string other = dir / "other";
+  fs::create_directory(work);
+  fs::create_directory(other);
+  sandbox::Mounts mounts(identity);
+  const std::string inside_path = mounts.writable_source(work);
+  fs::rename(work, dir / "moved");
+  fs::create_directory_symlink(other, work);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (mounts.lay_out() != 0) ::_exit(1);
+    if (sandbox::become(identity) != 0) ::_exit(2);
+    ::_exit(::creat((inside_path + "/file").c_str(), 0600) < 0 ? 3 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(fs::exists(dir / "moved/file"));
+  EXPECT_TRUE(fs::is_empty(other));
+  EXPECT_EQ(failure_of([&] { (void)mounts.writable_source(work); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(failure_of([&] { (void)mounts.writable_source(work + "/.."); }), ErrorCode::invalid_argument);
 }
 
 TEST_F(Isolation, WritesItsOwnPlacesOnly) {

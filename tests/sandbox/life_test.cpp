@@ -1,6 +1,9 @@
 // How sandboxes end, and that nothing is left of them.
 #include "fixtures.h"
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -8,6 +11,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <thread>
 
@@ -355,6 +359,58 @@ TEST_F(Life, DialReachesAServerInside) {
   EXPECT_EQ(receive(connect_tcp(empty).get()), "");
   destroy(id);
   EXPECT_THROW((void)connect_tcp(outside), std::runtime_error);
+}
+
+TEST_F(Life, DestroyAsksABusyKeeperAgainWithPauses) {
+  // A keeper with too many callers closes the connection without a word.
+  fs::create_directories(folder + "/busy");
+  asio::io_context io;
+  asio::local::stream_protocol::acceptor acceptor(io, folder + "/busy/control");
+  int asked = 0;
+  std::function<void()> accept = [&] {
+    acceptor.async_accept([&](const boost::system::error_code& error, const auto& socket) {
+      if (error) return;
+      ++asked;
+      (void)socket;
+      accept();
+    });
+  };
+  accept();
+  std::thread keeper([&] { io.run(); });
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_TRUE(failure_of([&] { engine.wait(host.destroy("busy", engine.in(200ms))); }).has_value());
+  const auto took = std::chrono::steady_clock::now() - began;
+  io.stop();
+  keeper.join();
+  EXPECT_GT(asked, 1);
+  EXPECT_LE(asked, took / 5ms + 1);
+  fs::remove_all(folder + "/busy");
+}
+
+TEST_F(Life, ManyHangingDialsKeepNobodyOut) {
+  if (!fs::exists("/usr/bin/python3")) GTEST_SKIP() << "no python3 for a server";
+  const std::string id = create();
+  // A server that never accepts: connecting to it hangs when its short queue is full.
+  const std::string start =
+      "python3 -c 'import socket,time; s=socket.socket(); s.bind((\"127.0.0.1\",8000)); s.listen(0); "
+      "print(\"up\",flush=True); time.sleep(1000)' > /tmp/up 2>&1 & "
+      "while ! grep -qs up /tmp/up; do sleep 0.01; done; echo ready";
+  EXPECT_EQ(inside(id, start).output, "ready\n");
+  std::vector<UniqueFd> dials;
+  for (int i = 0; i < 50; ++i) {
+    dials.push_back(connect_unix(folder + "/" + id + "/control"));
+    send_all(dials.back().get(), "{\"do\":\"dial\",\"port\":8000}\n");
+  }
+  // One that comes after as many as may hang is told so; the others wait.
+  EXPECT_NE(receive(dials.back().get()).find("being made already"), std::string::npos);
+  for (int i = 0; i < 50; ++i) {
+    dials.push_back(connect_unix(folder + "/" + id + "/control"));
+    send_all(dials.back().get(), "{\"do\":\"dial\",\"port\":8000}\n");
+  }
+  EXPECT_NE(receive(dials.back().get()).find("being made already"), std::string::npos);
+  EXPECT_EQ(describe(id).id, id);
+  destroy(id);
+  EXPECT_TRUE(nothing_left());
 }
 
 }  // namespace

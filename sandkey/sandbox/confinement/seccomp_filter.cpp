@@ -8,6 +8,7 @@
 #include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <asm/ioctls.h>
 #include <bit>
 #include <cerrno>
@@ -23,6 +25,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace sandkey::sandbox {
@@ -63,6 +66,9 @@ sock_filter answer(std::uint32_t action) {
 // Skips so many instructions if the loaded value does (not) compare as wanted.
 sock_filter skip_unless_equal(std::uint32_t value, std::uint8_t instructions = 1) {
   return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, instructions);
+}
+sock_filter skip_if_equal(std::uint32_t value, std::uint8_t instructions = 1) {
+  return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, instructions, 0);
 }
 sock_filter skip_unless_any_bit(std::uint32_t bits, std::uint8_t instructions = 1) {
   return BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, instructions);
@@ -151,13 +157,29 @@ std::vector<Rule> make_rules() {
        {low_half(0), skip_unless_equal(PER_LINUX), answer(kAllow), skip_unless_equal(ADDR_NO_RANDOMIZE),
         answer(kAllow), skip_unless_equal(0xffffffff), answer(kAllow), answer(refuse(EPERM))}});
 
-  // The errors are those of a kernel built without the family: sudo and PAM want to hear exactly that of
-  // audit.
-  rules.push_back({SYS_socket,
-                   {low_half(0), skip_unless_equal(AF_UNIX), answer(kAllow), skip_unless_equal(AF_INET),
-                    answer(kAllow), skip_unless_equal(AF_INET6), answer(kAllow),
-                    skip_unless_equal(AF_NETLINK, 4), low_half(2), skip_unless_equal(NETLINK_ROUTE),
-                    answer(kAllow), answer(refuse(EPROTONOSUPPORT)), answer(refuse(EAFNOSUPPORT))}});
+  // The errors are those of a kernel built without the family or protocol: sudo and PAM want to hear exactly
+  // that of audit, and Go of multipath TCP. SCTP, DCCP and their like are loaded on demand, and seldom
+  // looked at.
+  constexpr std::array<std::uint32_t, 5> kProtocols{IPPROTO_IP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP,
+                                                    IPPROTO_ICMPV6};
+  Program socket{low_half(0),
+                 skip_unless_equal(AF_UNIX),
+                 answer(kAllow),
+                 skip_unless_equal(AF_NETLINK, 4),
+                 low_half(2),
+                 skip_unless_equal(NETLINK_ROUTE),
+                 answer(kAllow),
+                 answer(refuse(EPROTONOSUPPORT)),
+                 skip_if_equal(AF_INET, 2),
+                 skip_if_equal(AF_INET6),
+                 answer(refuse(EAFNOSUPPORT)),
+                 low_half(2)};
+  for (const std::uint32_t protocol : kProtocols) {
+    socket.push_back(skip_unless_equal(protocol));
+    socket.push_back(answer(kAllow));
+  }
+  socket.push_back(answer(refuse(EPROTONOSUPPORT)));
+  rules.push_back({SYS_socket, std::move(socket)});
 
   std::sort(rules.begin(), rules.end(), [](const Rule& a, const Rule& b) { return a.number < b.number; });
   return rules;

@@ -6,6 +6,7 @@
 #include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
@@ -161,6 +162,15 @@ TEST(SeccompFilter, LooksAtTheArgumentAsTheKernelDoes) {
       {"unix", 0, [] { return error_of(SYS_socket, AF_UNIX, SOCK_STREAM, 0); }},
       {"IPv4", 0, [] { return error_of(SYS_socket, AF_INET, SOCK_STREAM, 0); }},
       {"IPv6", 0, [] { return error_of(SYS_socket, AF_INET6, SOCK_DGRAM, 0); }},
+      {"TCP", 0, [] { return error_of(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_TCP); }},
+      {"UDP", 0, [] { return error_of(SYS_socket, AF_INET6, SOCK_DGRAM, IPPROTO_UDP); }},
+      {"multipath TCP", EPROTONOSUPPORT,
+       [] { return error_of(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_MPTCP); }},
+      {"SCTP", EPROTONOSUPPORT, [] { return error_of(SYS_socket, AF_INET6, SOCK_STREAM, IPPROTO_SCTP); }},
+      {"SCTP, upper half set", EPROTONOSUPPORT,
+       [] { return error_of(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_SCTP | kUpper); }},
+      {"UDP-Lite", EPROTONOSUPPORT,
+       [] { return error_of(SYS_socket, AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE); }},
       {"routes", 0, [] { return error_of(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE); }},
       {"netfilter", EPROTONOSUPPORT,
        [] { return error_of(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER); }},

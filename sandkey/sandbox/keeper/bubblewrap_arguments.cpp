@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <string_view>
@@ -40,6 +41,7 @@ constexpr std::string_view kJava = "java";
 // Of an image these are never used: they are made, or must not be there.
 constexpr std::array<std::string_view, 7> kNotOfImage{"proc", "dev",  "sys",       "tmp",
                                                       "run",  "home", "lost+found"};
+constexpr std::array<std::string_view, 3> kNotOfImagesVar{"tmp", "run", "lock"};
 
 struct Made {
   const char* name;
@@ -81,6 +83,11 @@ std::string first_component(std::string_view path) {
   return std::string(path.substr(0, path.find('/')));
 }
 
+template <typename Names>
+bool is_one_of(const Names& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
 class Builder {
  public:
   Builder(const Spec& spec, Mounts& mounts) : spec_(spec), mounts_(mounts) {}
@@ -103,7 +110,7 @@ class Builder {
       add({"--bind", mounts_.writable_source(spec_.workspace), spec_.working_dir});
     }
     const std::string program = "/run/sandkey/" + spec_.program.filename().string();
-    add({"--ro-bind", mounts_.source(spec_.program.string()), program});
+    add({"--ro-bind", mounts_.source(std::filesystem::canonical(spec_.program).string()), program});
     add({"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec_.working_dir});
     environment();
     add({"--seccomp", std::to_string(kSeccompFd), "--info-fd", std::to_string(kInfoFd), "--block-fd",
@@ -193,13 +200,16 @@ class Builder {
   void use_image() {
     const std::string working = first_component(spec_.working_dir);
     const bool own_top_level = spec_.working_dir == "/" + working;
+    require_folders_of_image("/etc");
+    if (!own_top_level || working != "var") require_folders_of_image("/var");
+    if (!own_top_level && !is_one_of(kNotOfImage, working)) require_folders_of_image(spec_.working_dir);
     for (const std::string& name : entries_of(spec_.image)) {
-      if (std::ranges::find(kNotOfImage, name) != kNotOfImage.end()) continue;
+      if (is_one_of(kNotOfImage, name)) continue;
       if (own_top_level && name == working) continue;
       const std::string from = spec_.image + "/" + name;
       if (name == "var" && is_folder(from)) {
-        show_entries(from, "/var/", {"tmp", "run", "lock"});
-      } else if (name == "etc" && is_folder(from)) {
+        show_entries(from, "/var/", {kNotOfImagesVar.begin(), kNotOfImagesVar.end()});
+      } else if (name == "etc") {
         use_etc_of_image(from);
       } else {
         show(from, "/" + name);
@@ -207,6 +217,27 @@ class Builder {
     }
     if (!is_folder(spec_.image + "/etc")) make_etc_files("/etc/");
     add({"--dir", "/var", "--symlink", "../tmp", "/var/tmp"});
+  }
+
+  // bubblewrap follows links where it makes something, at a time when all of this machine is still to be
+  // seen: below a link of the image we would make it outside.
+  void require_folders_of_image(const std::string& path) {
+    for (std::size_t end = 0; end != std::string::npos;) {
+      end = path.find('/', end + 1);
+      const std::string part = path.substr(0, end);
+      if (part.starts_with("/var/") && is_one_of(kNotOfImagesVar, part.substr(5))) return;
+      struct stat info {};
+      if (::lstat((spec_.image + part).c_str(), &info) != 0) {
+        if (errno == ENOENT) return;
+        throw system_error("using the image " + spec_.image + ": looking at its " + part, errno);
+      }
+      if (S_ISDIR(info.st_mode)) continue;
+      throw Error(ErrorCode::invalid_argument,
+                  "using the image " + spec_.image + ": its " + part + " is " +
+                      (S_ISLNK(info.st_mode) ? "a symbolic link" : "not a folder") +
+                      ", and files must be added below it; make it a folder" +
+                      (part == "/etc" || part == "/var" ? "" : ", or choose another working directory"));
+    }
   }
 
   void use_etc_of_image(const std::string& etc) {
@@ -217,7 +248,7 @@ class Builder {
       return ::lstat((etc + "/" + each.name).c_str(), &info) == 0 && S_ISREG(info.st_mode);
     });
     if (!all_there) {
-      std::set<std::string> ours;
+      std::set<std::string, std::less<>> ours;
       for (const Made& each : made) ours.insert(each.name);
       show_entries(etc, "/etc/", ours);
       make_etc_files("/etc/");
@@ -231,7 +262,8 @@ class Builder {
     }
   }
 
-  void show_entries(const std::string& folder, const std::string& where, const std::set<std::string>& but) {
+  void show_entries(const std::string& folder, const std::string& where,
+                    const std::set<std::string, std::less<>>& but) {
     for (const std::string& name : entries_of(folder)) {
       if (!but.contains(name)) show(folder + "/" + name, where + name);
     }

@@ -55,6 +55,7 @@ using std::chrono::system_clock;
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kKeptOutput = 4096;
 constexpr int kMaxControlConnections = 64;
+constexpr int kMaxPendingDials = 32;  // which may take long: the end must still find a free connection
 constexpr std::size_t kMaxExposedPorts = 64;
 constexpr std::chrono::seconds kControlPatience{10};
 constexpr std::chrono::seconds kDialPatience{10};
@@ -120,6 +121,17 @@ class Patience {
   std::shared_ptr<Socket*> socket_;
 };
 
+class Counted {
+ public:
+  explicit Counted(int& count) : count_(count) { ++count_; }
+  ~Counted() { --count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  int& count_;
+};
+
 // One reply, and the descriptor that goes with it.
 struct Reply {
   json::object object;
@@ -154,6 +166,7 @@ struct Keeper::Impl {
 
   asio::awaitable<Reply> handle(json::object asked);
   asio::awaitable<tcp::socket> dial(std::uint16_t port);
+  asio::awaitable<UniqueFd> dial_for_client(std::uint16_t port);
   asio::awaitable<bool> connect(tcp::socket& socket, tcp::endpoint to);
   std::uint16_t expose(std::uint16_t port);
   void pause();
@@ -212,6 +225,7 @@ struct Keeper::Impl {
   std::optional<Error> failure;
   std::string said;
   int control_connections = 0;
+  int pending_dials = 0;
   system_clock::time_point created = system_clock::now();
   // A lease is a length of time: the steady clock counts it, the other one tells people.
   steady_clock::time_point lease_expiry = steady_clock::time_point::max();
@@ -426,9 +440,7 @@ asio::awaitable<Reply> Keeper::Impl::handle(json::object asked) {
   } else if (verb == "resume") {
     resume();
   } else if (verb == "dial") {
-    tcp::socket socket = co_await dial(port_of(asked));
-    reply.passed.reset(socket.release());
-    (void)::fcntl(reply.passed.get(), F_SETFL, 0);  // blocking, as anybody expects
+    reply.passed = co_await dial_for_client(port_of(asked));
   } else if (verb == "expose") {
     reply.object["port"] = expose(port_of(asked));
   } else {
@@ -494,6 +506,19 @@ asio::awaitable<tcp::socket> Keeper::Impl::dial(std::uint16_t port) {
   throw Error(ErrorCode::unavailable, "reaching a port inside sandbox " + spec.id +
                                           ": nothing listens on port " + std::to_string(port) +
                                           " inside; start the server there first");
+}
+
+asio::awaitable<UniqueFd> Keeper::Impl::dial_for_client(std::uint16_t port) {
+  if (pending_dials >= kMaxPendingDials) {
+    throw Error(ErrorCode::unavailable, "reaching port " + std::to_string(port) + " inside sandbox " +
+                                            spec.id + ": " + std::to_string(kMaxPendingDials) +
+                                            " connections are being made already; try again shortly");
+  }
+  const Counted counted(pending_dials);
+  tcp::socket socket = co_await dial(port);
+  UniqueFd connection(socket.release());
+  (void)::fcntl(connection.get(), F_SETFL, 0);  // blocking, as anybody expects
+  co_return connection;
 }
 
 std::uint16_t Keeper::Impl::expose(std::uint16_t port) {

@@ -3,8 +3,10 @@
 #include "sandkey/base/error.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,10 +36,15 @@ void write_map(pid_t pid, const char* which, unsigned inside, unsigned outside) 
 class NamespaceHolder {
  public:
   NamespaceHolder() {
+    const pid_t parent = ::getpid();
     pid_ =
         static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
     if (pid_ < 0) throw system_error("mapping the owner of a workspace", errno);
     if (pid_ == 0) {
+      // Neither it nor what we have open may outlive us.
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != parent) ::_exit(1);
+      ::syscall(SYS_close_range, 0, ~0U, 0);
       while (true) ::pause();
     }
   }
@@ -63,26 +70,37 @@ UniqueFd map_owner(const struct stat& folder, const Identity& identity) {
   return map;
 }
 
-int open_mount(const char* path, const UniqueFd& owner_map) {
-  constexpr unsigned kFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
-  const int mount = static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, path, kFlags));
-  if (mount < 0 || !owner_map) return mount;
+// Opened once, so that everything after is about the same file, whatever becomes of its path.
+UniqueFd open_plain(const std::string& path) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
+}
+
+// A copy of what is mounted there, that is nowhere yet; none, and errno, if it cannot be had.
+UniqueFd copy_mount(const UniqueFd& opened, const UniqueFd& owner_map) {
+  constexpr unsigned kFlags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH;
+  UniqueFd mount(static_cast<int>(::syscall(SYS_open_tree, opened.get(), "", kFlags)));
+  if (!mount) return mount;
   mount_attr attributes{};
-  attributes.attr_set = MOUNT_ATTR_IDMAP;
-  attributes.userns_fd = static_cast<std::uint64_t>(owner_map.get());
-  if (::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) !=
-      0) {
+  attributes.propagation = MS_PRIVATE;
+  if (owner_map) {
+    attributes.attr_set = MOUNT_ATTR_IDMAP;
+    attributes.userns_fd = static_cast<std::uint64_t>(owner_map.get());
+  }
+  if (::syscall(SYS_mount_setattr, mount.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
+                sizeof attributes) != 0) {
     const int error = errno;
-    ::close(mount);
+    mount.reset();
     errno = error;
-    return -1;
   }
   return mount;
 }
 
-struct stat stat_of(const std::string& path) {
+struct stat stat_of(const UniqueFd& opened, const std::string& doing) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) throw system_error("using " + path + " for a sandbox", errno);
+  if (::fstat(opened.get(), &info) != 0) throw system_error(doing, errno);
   return info;
 }
 
@@ -103,20 +121,22 @@ bool reachable_by_all(const std::string& path) {
 Mounts::Mounts(const Identity& identity)
     : identity_(identity), needed_(identity.differs_from_ours && may_mount()) {}
 
-std::string Mounts::stage(const std::string& path, UniqueFd owner_map) {
-  Staged staged;
-  staged.from = path;
-  staged.to = std::string(kStage) + "/" + std::to_string(staged_.size());
-  staged.folder = S_ISDIR(stat_of(path).st_mode);
-  staged.owner_map = std::move(owner_map);
-  staged_.push_back(std::move(staged));
-  return staged_.back().to;
+std::string Mounts::stage(const std::string& path, bool folder, UniqueFd mount) {
+  std::string to = std::string(kStage) + "/" + std::to_string(staged_.size());
+  staged_.push_back({.from = path, .to = to, .folder = folder, .mount = std::move(mount)});
+  return to;
 }
 
 std::string Mounts::source(const std::string& path) {
   // What is laid out covers kStage.
   const bool lay_out = !reachable_by_all(path) || path.starts_with(kStage);
-  return needed_ && lay_out ? stage(path, UniqueFd()) : path;
+  if (!needed_ || !lay_out) return path;
+  const std::string doing = "using " + path + " for a sandbox";
+  const UniqueFd opened = open_plain(path);
+  if (!opened) throw system_error(doing, errno);
+  UniqueFd mount = copy_mount(opened, UniqueFd());
+  if (!mount) throw system_error(doing + ": mounting it", errno);
+  return stage(path, S_ISDIR(stat_of(opened, doing).st_mode), std::move(mount));
 }
 
 std::string Mounts::writable_source(const std::string& path) {
@@ -129,10 +149,16 @@ std::string Mounts::writable_source(const std::string& path) {
             "that needs CAP_SYS_ADMIN when started by root; start it as an ordinary user, or leave out the "
             "workspace folder and copy files in and out");
   }
-  UniqueFd map = map_owner(stat_of(path), identity_);
-  // Tried here, where the reason can still be told well.
-  const UniqueFd probe(open_mount(path.c_str(), map));
-  if (!probe) {
+  const UniqueFd opened = open_plain(path);
+  if (!opened && errno == ELOOP) {
+    throw Error(ErrorCode::invalid_argument,
+                doing + "a part of its path was made a symbolic link meanwhile; try again");
+  }
+  if (!opened) throw system_error(doing + "opening it", errno);
+  const struct stat info = stat_of(opened, doing + "looking at it");
+  if (!S_ISDIR(info.st_mode)) throw Error(ErrorCode::invalid_argument, doing + "it is not a folder");
+  UniqueFd mount = copy_mount(opened, map_owner(info, identity_));
+  if (!mount) {
     if (errno == EINVAL || errno == ENOSYS || errno == EPERM) {
       throw Error(
           ErrorCode::unsupported,
@@ -142,7 +168,7 @@ std::string Mounts::writable_source(const std::string& path) {
     }
     throw system_error(doing + "mapping its owner", errno);
   }
-  return stage(path, std::move(map));
+  return stage(path, true, std::move(mount));
 }
 
 int Mounts::lay_out() noexcept {
@@ -151,21 +177,15 @@ int Mounts::lay_out() noexcept {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return errno;
   }
-  for (at_ = 0; at_ < staged_.size(); ++at_) {
-    Staged& staged = staged_[at_];
-    staged.mount = open_mount(staged.from.c_str(), staged.owner_map);
-    if (staged.mount < 0) return errno;
-  }
   if (::mount("sandkey", kStage, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=256k") != 0) return errno;
   for (at_ = 0; at_ < staged_.size(); ++at_) {
-    Staged& staged = staged_[at_];
+    const Staged& staged = staged_[at_];
     const bool made = staged.folder ? ::mkdir(staged.to.c_str(), 0700) == 0
                                     : ::mknod(staged.to.c_str(), S_IFREG | 0600, 0) == 0;
-    if (!made || ::syscall(SYS_move_mount, staged.mount, "", AT_FDCWD, staged.to.c_str(),
+    if (!made || ::syscall(SYS_move_mount, staged.mount.get(), "", AT_FDCWD, staged.to.c_str(),
                            MOVE_MOUNT_F_EMPTY_PATH) != 0) {
       return errno;
     }
-    ::close(staged.mount);
   }
   return 0;
 }

@@ -15,7 +15,8 @@ class Mounts {
  public:
   explicit Mounts(const Identity& identity);
 
-  // The path by which bubblewrap finds `path`.
+  // The path by which bubblewrap finds `path`, which has no links in it. What is laid out is opened here and
+  // now, and stays the same whatever becomes of its path.
   std::string source(const std::string& path);
   // The same for a folder that the sandbox writes: what it makes there belongs to the folder's owner.
   // Throws Error(unsupported) where that cannot be had.
@@ -32,10 +33,9 @@ class Mounts {
     std::string from;
     std::string to;
     bool folder = false;
-    UniqueFd owner_map;  // a user namespace that maps its owner to the sandbox's user
-    int mount = -1;      // of the child only
+    UniqueFd mount;
   };
-  std::string stage(const std::string& path, UniqueFd owner_map);
+  std::string stage(const std::string& path, bool folder, UniqueFd mount);
 
   Identity identity_;
   bool needed_;
