@@ -72,6 +72,22 @@ std::string joined(const std::string& folder, const std::string& name) {
   return folder.ends_with('/') ? folder + name : folder + "/" + name;
 }
 
+// Those an archive leaves out.
+std::size_t count_special_files(const std::string& folder) {
+  std::size_t count = 0;
+  std::error_code error;
+  const auto options = fs::directory_options::skip_permission_denied;
+  for (fs::recursive_directory_iterator at(folder, options, error); !error && at != fs::end(at);
+       at.increment(error)) {
+    const fs::file_type type = at->symlink_status(error).type();
+    if (type == fs::file_type::fifo || type == fs::file_type::socket || type == fs::file_type::block ||
+        type == fs::file_type::character) {
+      ++count;
+    }
+  }
+  return count;
+}
+
 // As cp(1): into a folder that exists (or is written with a '/' at its end), otherwise under the new name.
 asio::awaitable<void> upload(AgentClient& agent, std::string from, std::string to, std::string name,
                              ProgressLine& progress) {
@@ -101,6 +117,12 @@ asio::awaitable<void> download(AgentClient& agent, std::string from, std::string
   if (fs::is_directory(to, error) || to.ends_with('/')) {
     fs::create_directories(to, error);
     to = joined(to, base_name(from));
+    // A link that an earlier copy brought along must not say where this one goes.
+    if (fs::is_symlink(fs::symlink_status(to, error))) {
+      throw Error(ErrorCode::conflict,
+                  "copying " + shown + ": " + to +
+                      " is a symbolic link here; remove it, or name the file it leads to");
+    }
   }
   const auto show = [&progress](std::uint64_t bytes) { progress.show(bytes); };
   if (there.type == RemoteStat::Type::directory) {
@@ -167,6 +189,10 @@ int copy(Context& context, const AgentOptions& agent, const std::string& source,
   if (to.sid) {
     const Sandbox sandbox = attach(context, agent, *to.sid);
     context.wait(upload(sandbox.runtime->agent(), here, to.path, name, progress));
+    const std::size_t skipped = fs::is_directory(here) ? count_special_files(here) : 0;
+    if (skipped > 0)
+      context.warn("skipped " + std::to_string(skipped) +
+                   (skipped == 1 ? " special file" : " special files"));
   }
   if (context.json()) {
     json::object document;

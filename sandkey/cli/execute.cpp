@@ -260,17 +260,22 @@ int python(Context& context, const ExecutionOptions& options, const std::string&
                     "setting variables and the folder of Python: " + last_line(prepared.content));
       }
     }
+    const auto begun = std::chrono::steady_clock::now();
     const Observation observation = execute_cell(std::move(cell));
-    const bool failed = observation.as<ErrorObservation>() != nullptr;
+    // Cells may print those words; only one that took its time can have been interrupted.
+    const bool late = std::chrono::steady_clock::now() - begun >= timeout &&
+                      last_line(observation.content).starts_with("[Execution timed out");
+    const bool error = observation.as<ErrorObservation>() != nullptr;
     if (context.json()) {
       json::value document = parse_json(serialize(observation), "the observation");
       if (options.sandbox.keep) document.as_object()["sid"] = sandbox.runtime->sid();
       context.print_json(document);
-    } else if (!failed) {
+    } else if (error) {
+      context.warn(observation.content);
+    } else {
       write_all(STDOUT_FILENO, observation.content + (observation.content.ends_with('\n') ? "" : "\n"));
     }
-    if (failed) context.warn(observation.content);
-    return failed ? kOwnFailure : 0;
+    return error || late ? kOwnFailure : 0;
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -108,6 +109,10 @@ Grammar::Grammar() {
       "143\n"
       "or 129 when SIGINT, SIGTERM or SIGHUP ended it.\n"
       "\n"
+      "With --json stdout holds one document, also when some of several sandboxes failed (in \"errors\"); "
+      "after\n"
+      "a failure of Sandkey's own it is empty and the error is a document on stderr.\n"
+      "\n"
       "Environment: SANDKEY_PROVIDER (instead of --provider), SANDKEY_AGENT and SANDKEY_SESSION_KEY_FILE\n"
       "(instead of --agent and --session-key-file), SANDKEY_STATE_DIR (where it is remembered what exists).");
   add_execution_verbs();
@@ -196,7 +201,10 @@ void Grammar::add_execution_verbs() {
       verb("python", "Run a cell in the sandbox's Python session, which keeps its state",
            "  sandkey python 'print(6 * 7)'\n"
            "  sandkey python - < script.py\n"
-           "  sandkey python --sid work --keep 'x = 1'; sandkey python --sid work 'print(x)'",
+           "  sandkey python --sid work --keep 'x = 1'; sandkey python --sid work 'print(x)'\n"
+           "\n"
+           "The exit status is 0 also when the cell raised, and 125 when it was interrupted after its time\n"
+           "limit; for an exit code of Python's own use 'sandkey run -- python3 -'.",
            [this](cli::Context& context) { return cli::python(context, options_.execution, options_.code); });
   add_execution(python, "Interrupt the cell after this long (default: 2m)");
   python->add_option("code", options_.code, "The code, or - to read it from standard input")
@@ -346,6 +354,15 @@ std::string Grammar::where() const {
   return name;
 }
 
+// The descriptors 0 to 2 must be open, or one of the event loop takes their place and is read as our input.
+void open_standard_descriptors() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= 2);
+  if (fd >= 0) ::close(fd);
+}
+
 // One line for people; with --json one document for programs, still on stderr: stdout holds results only.
 int report(ErrorCode code, std::string message, bool json) {
   if (json) {
@@ -371,6 +388,7 @@ int report_usage(Grammar& grammar, const CLI::ParseError& error) {
 
 int main(int argc, char** argv) {
   const auto started = std::chrono::steady_clock::now();
+  open_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);
   Grammar grammar;
   try {

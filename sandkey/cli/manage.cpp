@@ -36,6 +36,14 @@ struct Row {
   std::vector<std::string> remarks;
 };
 
+// Something that went wrong while the rest went on.
+struct Trouble {
+  std::string sid;       // or none
+  std::string provider;  // or none
+  ErrorCode code;
+  std::string message;
+};
+
 // What one provider answered.
 struct Answer {
   std::shared_ptr<Provider> provider;
@@ -121,7 +129,7 @@ void add_entry(Context& context, const LedgerEntry& entry, Answer& answer, std::
 
 struct Survey {
   std::vector<Row> rows;
-  bool complete = true;  // false: a provider did not answer, which was told
+  std::vector<Trouble> troubles;  // with providers that did not answer
 };
 
 // Every provider the ledger names, and the default one, asked at once.
@@ -140,12 +148,14 @@ Survey survey(Context& context, const std::optional<std::string>& only) {
   for (auto& [name, answer] : answers) {
     for (SandboxInfo& info : answer.sandboxes) result.rows.push_back(to_row(name, std::move(info)));
     if (!answer.failure) continue;
-    result.complete = false;
     try {
       std::rethrow_exception(answer.failure);
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
-      context.warn("listing the sandboxes of " + name + ": " + error.what());
+      result.troubles.push_back({.sid = {},
+                                 .provider = name,
+                                 .code = error.code(),
+                                 .message = "listing the sandboxes of " + name + ": " + error.what()});
     }
   }
   for (const LedgerEntry& entry : entries) {
@@ -196,6 +206,21 @@ std::string roughly(std::chrono::system_clock::duration time) {
   return std::to_string(seconds / 86400) + " d";
 }
 
+// On stderr, or for --json as "errors" of the document, which then tells all.
+void tell(Context& context, const std::vector<Trouble>& troubles, json::object& document) {
+  json::array errors;
+  for (const Trouble& trouble : troubles) {
+    if (!context.json()) context.warn(trouble.message);
+    json::object error;
+    if (!trouble.sid.empty()) error["sid"] = trouble.sid;
+    if (!trouble.provider.empty()) error["provider"] = trouble.provider;
+    error["error"] = std::string(to_string(trouble.code));
+    error["message"] = trouble.message;
+    errors.emplace_back(std::move(error));
+  }
+  document["errors"] = std::move(errors);
+}
+
 using Line = std::vector<std::string>;
 
 void print_table(const std::vector<Line>& lines) {
@@ -224,20 +249,27 @@ void print_rows(Context& context, const std::vector<Row>& rows) {
                      row.lease_end ? roughly(*row.lease_end - now) : "-", row.kept ? "yes" : "no"});
   }
   print_table(lines);
-  if (!context.verbose()) return;
+  // Mostly the same of all.
+  std::map<std::string, std::string> remarks;
   for (const Row& row : rows) {
-    for (const std::string& remark : row.remarks) context.note(row.sid + ": " + remark);
+    for (const std::string& remark : row.remarks) {
+      std::string& sids = remarks[remark];
+      sids += (sids.empty() ? "" : ", ") + (row.sid.empty() ? row.id : row.sid);
+    }
   }
+  std::string text;
+  for (const auto& [remark, sids] : remarks) text += (text.empty() ? "\n" : "") + sids + ": " + remark + "\n";
+  write_all(STDOUT_FILENO, text);
 }
 
-// Every one of them, also after one failed; then 125 with a line for each that did.
+// Every one of them, also after one failed; then 125, and each that did is told.
 int for_each(Context& context, const Chosen& chosen, const std::string& verb,
              const std::function<void(const Located&)>& act) {
   std::vector<std::string> sids = chosen.sids;
-  bool complete = true;
+  std::vector<Trouble> troubles;
   if (chosen.all) {
     Survey all = survey(context, chosen.provider);
-    complete = all.complete;
+    troubles = std::move(all.troubles);
     for (const Row& row : all.rows) {
       if (!row.sid.empty()) sids.push_back(row.sid);
     }
@@ -249,18 +281,16 @@ int for_each(Context& context, const Chosen& chosen, const std::string& verb,
       done.push_back(sid);
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
-      complete = false;
-      context.warn(error.what());
+      troubles.push_back({.sid = sid, .provider = {}, .code = error.code(), .message = error.what()});
     }
   }
-  if (context.json()) {
-    json::object document;
-    json::array names;
-    for (const std::string& sid : done) names.emplace_back(sid);
-    document[verb] = std::move(names);
-    context.print_json(document);
-  }
-  return complete ? 0 : kOwnFailure;
+  json::object document;
+  json::array names;
+  for (const std::string& sid : done) names.emplace_back(sid);
+  document[verb] = std::move(names);
+  tell(context, troubles, document);
+  if (context.json()) context.print_json(document);
+  return troubles.empty() ? 0 : kOwnFailure;
 }
 
 json::object to_json(const Capabilities& capabilities) {
@@ -295,17 +325,19 @@ std::string to_text(const Capabilities& capabilities) {
 
 int list(Context& context, const std::optional<std::string>& provider) {
   const Survey all = survey(context, provider);
+  const bool complete = all.troubles.empty();
+  json::object document;
+  json::array sandboxes;
+  for (const Row& row : all.rows) sandboxes.emplace_back(to_json(row));
+  document["sandboxes"] = std::move(sandboxes);
+  document["complete"] = complete;
+  tell(context, all.troubles, document);
   if (context.json()) {
-    json::array sandboxes;
-    for (const Row& row : all.rows) sandboxes.emplace_back(to_json(row));
-    json::object document;
-    document["sandboxes"] = std::move(sandboxes);
-    document["complete"] = all.complete;
     context.print_json(document);
-  } else if (all.complete || !all.rows.empty()) {
+  } else if (complete || !all.rows.empty()) {
     print_rows(context, all.rows);
   }
-  return all.complete ? 0 : kOwnFailure;
+  return complete ? 0 : kOwnFailure;
 }
 
 int list_names(Context& context) {

@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/base/utf8.h"
 #include "sandkey/cli/values.h"
 #include "sandkey/net/url.h"
 #include "sandkey/providers/registry.h"
@@ -73,6 +74,22 @@ std::shared_ptr<Provider> fixed_agent(const Context& context, const AgentOptions
   const auto key_file = option_or_variable(context, options.session_key_file, "SANDKEY_SESSION_KEY_FILE");
   Secret key = key_file ? read_key(*key_file) : Secret();
   return std::make_shared<FixedAgent>(std::move(endpoint), std::move(key));
+}
+
+void check_sid(const std::string& sid) {
+  constexpr std::size_t kMaxSid = 256;  // as ActionExecutionClient has it
+  const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  std::string wrong;
+  if (sid.empty()) {
+    wrong = "it is empty";
+  } else if (sid.size() > kMaxSid) {
+    wrong = "it has more than " + std::to_string(kMaxSid) + " bytes";
+  } else if (std::any_of(sid.begin(), sid.end(), is_control)) {
+    wrong = "it has control characters";
+  } else if (!utf8::is_valid(sid)) {
+    wrong = "it is not UTF-8";
+  }
+  if (!wrong.empty()) throw Error(ErrorCode::invalid_argument, "reading --sid: " + wrong);
 }
 
 // Those that are given and say what a sandbox is to be when it is made.
@@ -237,11 +254,34 @@ Sandbox open_agent(Context& context, const AgentOptions& options,
   return sandbox;
 }
 
+// A limit that was asked for and does not hold is told, not refused: where it cannot hold, nothing could run.
+void tell_missing_limits(Context& context, const SandboxOptions& options, const Sandbox& sandbox) {
+  std::vector<std::string> asked;
+  if (options.memory) asked.emplace_back("not limited: memory");
+  if (options.disk) asked.emplace_back("not limited: disk");
+  if (options.processes) asked.emplace_back("not limited: processes");
+  if (asked.empty()) return;
+  const std::optional<LedgerEntry> entry = context.ledger()->find(sandbox.runtime->sid());
+  if (!entry || !entry->sandbox) return;
+  std::optional<SandboxInfo> info;
+  try {
+    info = describe(context, *sandbox.provider, *entry->sandbox);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::cancelled) throw;
+    context.warn("looking whether the limits hold: " + std::string(error.what()));
+  }
+  if (!info) return;
+  for (const std::string& remark : info->remarks) {
+    const auto about = [&remark](const std::string& limit) { return remark.starts_with(limit); };
+    if (std::any_of(asked.begin(), asked.end(), about)) context.warn(remark);
+  }
+}
+
 Sandbox open_sandbox(Context& context, const SandboxOptions& options, std::string_view what) {
   Sandbox sandbox;
   std::optional<LedgerEntry> known;
   if (options.sid) {
-    if (options.sid->empty()) throw Error(ErrorCode::invalid_argument, "reading --sid: it is empty");
+    check_sid(*options.sid);
     known = context.ledger()->find(*options.sid);
   }
   const std::string name =
@@ -299,6 +339,7 @@ int with_sandbox(Context& context, const SandboxOptions& options, std::string_vi
   std::exception_ptr failure;
   int code = kOwnFailure;
   try {
+    if (!agent) tell_missing_limits(context, options, sandbox);
     code = body(sandbox);
   } catch (...) {
     failure = std::current_exception();

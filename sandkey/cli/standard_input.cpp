@@ -14,6 +14,8 @@
 #include <array>
 #include <cerrno>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace sandkey::cli {
@@ -65,14 +67,11 @@ StandardInput::StandardInput(const boost::asio::any_io_executor& executor) {
   reader_ = std::make_unique<Reader>(executor, from.release());
   reader_->pipe.native_non_blocking(true);
   stop_ = std::move(stop);
-  thread_ =
-      std::thread([into = std::move(into), stopped = std::move(stopped)] { copy_input(into, stopped); });
+  // It uses nothing of ours.
+  std::thread([into = std::move(into), stopped = std::move(stopped)] { copy_input(into, stopped); }).detach();
 }
 
-StandardInput::~StandardInput() {
-  stop_.reset();
-  thread_.join();
-}
+StandardInput::~StandardInput() = default;
 
 boost::asio::awaitable<std::size_t> StandardInput::read_some(std::span<std::byte> buffer) {
   const auto [error, n] = co_await reader_->pipe.async_read_some(

@@ -8,12 +8,12 @@
 
 #include <memory>
 #include <span>
-#include <thread>
 
 namespace sandkey::cli {
 
 // Standard input may be a file, which no event loop can wait for, so a thread reads it into a pipe. The
-// destructor ends the thread, also while nobody types anything.
+// destructor tells the thread to end and does not wait for that: who shares our input may take what the
+// thread was told of, and then its read lasts.
 class StandardInput {
  public:
   explicit StandardInput(const boost::asio::any_io_executor& executor);
@@ -28,7 +28,6 @@ class StandardInput {
   struct Reader;
   std::unique_ptr<Reader> reader_;
   UniqueFd stop_;
-  std::thread thread_;
 };
 
 }  // namespace sandkey::cli

@@ -456,7 +456,7 @@ asio::awaitable<void> AgentClient::get_tree(std::string from, fs::path to, Deadl
   auto out_of = std::make_shared<UniqueFd>(std::move(pipe.read));
   BlockingTask unpacking(executor, [out_of, to] {
     const UniqueFd fd = std::move(*out_of);
-    extract(fd.get(), to, {.format = ArchiveFormat::tar});
+    extract(fd.get(), to, {.format = ArchiveFormat::tar, .outward_symlinks = true});
   });
   asio::posix::stream_descriptor unpacker(executor, pipe.write.release());
   unpacker.native_non_blocking(true);

@@ -7,10 +7,13 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -235,6 +238,10 @@ TEST_F(CliOnAgent, PythonKeepsItsStateBetweenInvocations) {
   EXPECT_EQ(find_string(parse_json(document.out, "x").as_object(), "content"), "hi");
   EXPECT_EQ(program_.run({"python", "[1, 2][1]"}).out, "2\n");
   EXPECT_THAT(program_.run({"python", "1/0"}).out, HasSubstr("ZeroDivisionError"));
+  const Result late = program_.run({"python", "--timeout", "200ms", "import time; time.sleep(1000)"});
+  EXPECT_EQ(late.code, 125);
+  EXPECT_THAT(late.out, HasSubstr("timed out"));
+  EXPECT_EQ(program_.run({"python", "print('[Execution timed out (120.0 seconds).]')"}).code, 0);
 }
 
 TEST_F(CliOnAgent, CopiesAFileUpAndDownWithItsMode) {
@@ -295,6 +302,76 @@ TEST_F(CliOnAgent, CopiesFoldersUpAndDownWithAllThatIsInThem) {
   fs::create_directory(here_ / "existing");
   EXPECT_EQ(program_.run({"cp", ":" + agent_.work() + "/tree", here_ / "existing"}).code, 0);
   expect_tree(here_ / "existing/tree");
+}
+
+TEST_F(CliOnAgent, CopiesVirtualEnvironmentsUpAndDown) {
+  fs::create_directories(here_ / "venv/bin");
+  fs::create_symlink("/usr/bin/python3", here_ / "venv/bin/python3");
+  fs::create_directory_symlink("bin/../../lib", here_ / "venv/lib64");
+  EXPECT_EQ(program_.run({"cp", here_ / "venv", ":" + agent_.work() + "/venv"}).code, 0);
+  const Result down = program_.run({"cp", ":" + agent_.work() + "/venv", here_ / "down"});
+  EXPECT_EQ(down.code, 0) << down.err;
+  EXPECT_EQ(fs::read_symlink(here_ / "down/bin/python3"), "/usr/bin/python3");
+  EXPECT_EQ(fs::read_symlink(here_ / "down/lib64"), "bin/../../lib");
+}
+
+TEST_F(CliOnAgent, ALinkInAFolderDoesNotSayWhereACopyGoes) {
+  write_file(agent_.work() + "/f", "theirs");
+  fs::create_directory(agent_.work() + "/d");
+  write_file(agent_.work() + "/d/f", "theirs");
+  fs::create_directories(here_ / "outside");
+  write_file(here_ / "outside/f", "ours");
+  fs::create_directory(here_ / "in");
+  fs::create_symlink(here_ / "outside/f", here_ / "in/f");
+  fs::create_directory_symlink(here_ / "outside", here_ / "in/d");
+  for (const char* name : {"/f", "/d"}) {
+    const Result result = program_.run({"cp", ":" + agent_.work() + name, here_ / "in"});
+    EXPECT_EQ(result.code, 125);
+    EXPECT_THAT(result.err, HasSubstr("symbolic link"));
+  }
+  EXPECT_EQ(read_file(here_ / "outside/f"), "ours");
+}
+
+TEST_F(CliOnAgent, CopyingSaysHowManySpecialFilesItLeftOut) {
+  fs::create_directory(here_ / "tree");
+  write_file(here_ / "tree/f", "x");
+  ASSERT_EQ(::mkfifo((here_ / "tree/fifo").c_str(), 0600), 0);
+  const Result result = program_.run({"cp", here_ / "tree", ":" + agent_.work()});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.err, "sandkey: skipped 1 special file\n");
+  EXPECT_EQ(read_file(agent_.work() + "/tree/f"), "x");
+}
+
+TEST_F(CliOnAgent, ClosedDescriptorsAreNoInputAndNoOutput) {
+  for (const char* closed : {"<&-", "<&- >&- 2>&-"}) {
+    Spawn spawn = program_.spawn({});
+    spawn.argv = {"/bin/sh", "-c",
+                  "\"$0\" run -- sh -c 'test $(wc -c) -eq 0 && exit 9' " + std::string(closed), SANDKEY_CLI};
+    Process process(spawn);
+    EXPECT_EQ(process.wait(), 9) << closed;
+  }
+}
+
+TEST_F(CliOnAgent, AReadOfOurInputThatLastsDoesNotHoldUsUp) {
+  int master = -1;
+  int slave = -1;
+  ASSERT_EQ(::openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
+  const UniqueFd own_master(master);
+  const UniqueFd own_slave(slave);
+  termios patient{};
+  ASSERT_EQ(::tcgetattr(slave, &patient), 0);
+  // One byte makes it readable, and a read then waits for 200 more, or 25 s.
+  ::cfmakeraw(&patient);
+  patient.c_cc[VMIN] = 200;
+  patient.c_cc[VTIME] = 250;
+  ASSERT_EQ(::tcsetattr(slave, TCSANOW, &patient), 0);
+  ASSERT_EQ(::write(master, "x", 1), 1);
+  Spawn spawn = program_.spawn({"run", "--", "sleep", "0.2"});
+  spawn.in = slave;
+  const auto begun = std::chrono::steady_clock::now();
+  Process process(spawn);
+  EXPECT_EQ(process.wait(), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
 }
 
 TEST_F(CliOnAgent, CopyingToWhatIsNoPlainFileWritesIntoIt) {

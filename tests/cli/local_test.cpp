@@ -292,10 +292,30 @@ TEST_F(CliLocal, RemoveTakesSeveralAndNamesThoseThatAreUnknown) {
   EXPECT_THAT(some.err, HasSubstr("unknown"));
   EXPECT_EQ(count_lines(some.err), 1U) << some.err;
   EXPECT_THAT(sids(), ElementsAre("three"));
-  const json::object document = program_.run_json({"rm", "--all", "--json"});
+  const Result told = program_.run({"rm", "--json", "unknown", "three"});
+  EXPECT_EQ(told.code, 125);
+  EXPECT_THAT(told.err, IsEmpty());
+  const json::object document = parse_json(told.out, "the output").as_object();
   EXPECT_EQ(document.at("removed"), (json::array{"three"}));
+  const json::array errors = document.at("errors").as_array();
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_EQ(errors.front().at("sid"), json::value("unknown"));
+  EXPECT_EQ(errors.front().at("error"), json::value("not_found"));
   EXPECT_EQ(program_.run({"rm", "--all"}).code, 0);
   expect_nothing_left();
+}
+
+TEST_F(CliLocal, LimitsThatDoNotHoldAreTold) {
+  const Result limited = run({"--keep", "--sid", "work", "--memory", "256M", "--processes", "100"}, {"true"});
+  EXPECT_EQ(limited.code, 0);
+  std::string expected;
+  const Result table = program_.run({"ls"});
+  for (const json::value& value : sandboxes().at(0).at("remarks").as_array()) {
+    const std::string remark(value.as_string());
+    EXPECT_THAT(table.out, HasSubstr("work: " + remark + "\n"));
+    if (remark.find("freezing") == std::string::npos) expected += "sandkey: " + remark + "\n";
+  }
+  EXPECT_EQ(limited.err, expected);
 }
 
 TEST_F(CliLocal, CompletionOffersTheNames) {

@@ -118,6 +118,9 @@ TEST_F(CliUsage, BadValuesAre125WithOneLineThatNamesTheOption) {
       {{"--timeout", "1 s"}, "--timeout"},
       {{"--env", "=x"}, "--env"},
       {{"--sid="}, "--sid"},
+      {{"--sid", std::string(257, 'x')}, "--sid"},
+      {{"--sid", "a\tb"}, "--sid"},
+      {{"--sid", "\xff"}, "--sid"},
   };
   for (const Case& each : cases) {
     std::vector<std::string> arguments = each.options;

@@ -53,8 +53,8 @@ struct ExtractOptions {
   unsigned strip_components =
       0;  // leading directories cut off every name; entries with no more than that are left out
   // Symbolic links are never followed, but whoever reads the result may follow them. False refuses links that
-  // lead out of the destination (and those with ".." after a name, which cannot be judged); inside a sandbox,
-  // where they are harmless, let them in: Python's virtual environments hold links to /usr/bin.
+  // lead out of the destination (and those with ".." after a name, which cannot be judged); copies that
+  // are to be whole let them in: Python's virtual environments hold links to /usr/bin.
   bool outward_symlinks = false;
 };
 

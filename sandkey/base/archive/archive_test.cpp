@@ -363,6 +363,19 @@ TEST_P(ArchiveOfEachFormat, FillsReadOnlyDirectories) {
   EXPECT_EQ(fs::status(out() / "d/e").permissions(), fs::perms(0));
 }
 
+TEST_P(ArchiveOfEachFormat, FillsReadOnlyDirectoriesThatWereThere) {
+  const std::string bytes =
+      made(GetParam(), {other(Entry::Kind::directory, "d", {}, 0777), file("d/f", "new")});
+  fs::create_directory(out() / "d");
+  write(out() / "d/f", "old");
+  fs::permissions(out() / "d", fs::perms(02555));
+  const fs::file_time_type before = fs::last_write_time(root_);
+  unpack(bytes);
+  EXPECT_EQ(slurp(out() / "d/f"), "new");
+  EXPECT_EQ(fs::status(out() / "d").permissions(), fs::perms(02555));
+  EXPECT_GE(fs::last_write_time(out() / "d"), before);
+}
+
 TEST_P(ArchiveOfEachFormat, IsBounded) {
   const std::string bytes = made(GetParam(), {file("a", "123"), file("b/c", "4567")});
   unpack(bytes, {.max_entries = 3, .max_total_bytes = 7});

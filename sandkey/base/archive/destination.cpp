@@ -15,6 +15,7 @@ namespace sandkey::archive {
 namespace {
 
 constexpr mode_t kPermissions = 0777;  // without setuid, setgid and sticky
+constexpr mode_t kAllBits = 07777;
 constexpr mode_t kOwner = 0700;
 
 Error refused(const std::string& message) {
@@ -106,10 +107,20 @@ void Destination::directory(const Components& name, const Entry& entry) {
     made_.push_back({.name = name, .mode = mode, .mtime = entry.mtime});
   } else if (errno == EEXIST) {
     entries_--;
-    (void)open_directory(parent, name.back(), false);  // refuses links and files
+    const UniqueFd existing = open_directory(parent, name.back(), false);  // refuses links and files
+    lend_owner_bits(existing.get(), name);
   } else {
     throw system_error("making the directory", errno);
   }
+}
+
+// One that cannot be changed is told by what is put into it.
+void Destination::lend_owner_bits(int directory, const Components& name) {
+  struct stat status {};
+  if (::fstat(directory, &status) != 0 || (status.st_mode & kOwner) == kOwner) return;
+  if (::fchmod(directory, (status.st_mode & kAllBits) | kOwner) != 0) return;
+  made_.push_back(
+      {.name = name, .mode = status.st_mode & kPermissions, .mtime = {.tv_sec = 0, .tv_nsec = UTIME_OMIT}});
 }
 
 template <typename Make>
@@ -241,7 +252,7 @@ void Destination::finish() {
     (void)::futimens(directory.get(), times);
     struct stat status {};
     if ((made.mode & kOwner) != kOwner && ::fstat(directory.get(), &status) == 0) {
-      (void)::fchmod(directory.get(), status.st_mode & kPermissions & (made.mode | ~kOwner));
+      (void)::fchmod(directory.get(), status.st_mode & kAllBits & (made.mode | ~kOwner));
     }
   }
 }

@@ -44,7 +44,9 @@ class Destination {
   [[nodiscard]] const ExtractReport& report() const noexcept { return report_; }
 
  private:
-  struct Made {
+  void lend_owner_bits(int directory, const Components& name);
+
+  struct Made {  // or only changed
     Components name;
     mode_t mode;
     timespec mtime;
