@@ -18,8 +18,8 @@ namespace json = boost::json;
 inline constexpr std::size_t kMaxJsonDepth = 64;
 
 // Throws Error(protocol) saying what `what` was and where it stopped being JSON; never quotes the text, which
-// may hold a secret. The value lives in `storage`; for one that is read and dropped, a json::monotonic_resource
-// halves the time.
+// may hold a secret. The value lives in `storage`; for one that is read and dropped, a
+// json::monotonic_resource halves the time.
 [[nodiscard]] json::value parse_json(std::string_view text, std::string_view what,
                                      json::storage_ptr storage = {});
 

@@ -81,7 +81,8 @@ struct RuntimeOptions {
 // naming its action as cause. Errors that are no observation set the status instead.
 class ActionExecutionClient {
  public:
-  // `sid`: the session, 1 to 256 bytes of UTF-8 without control characters (Error(invalid_argument) otherwise).
+  // `sid`: the session, 1 to 256 bytes of UTF-8 without control characters (Error(invalid_argument)
+  // otherwise).
   ActionExecutionClient(Engine& engine, std::shared_ptr<Provider> provider, const OpenHandsConfig& config,
                         std::shared_ptr<EventStream> event_stream, std::string sid = "default",
                         RuntimeOptions options = {});
