@@ -2,6 +2,7 @@
 #include "sandkey/agent/agent.h"
 #include "sandkey/agent/identity.h"
 #include "sandkey/agent/version.h"
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 
 #include <boost/asio/io_context.hpp>
@@ -178,17 +179,8 @@ void listen(sandkey::agent::Agent& agent, const std::string& address) {
   std::fprintf(stderr, "sandkey-agent: listening on %s:%u\n", host.c_str(), static_cast<unsigned>(port));
 }
 
-// The descriptors 0 to 2 must be open, or the next socket takes their place and gets what is printed.
-void open_standard_descriptors() {
-  int fd = 0;
-  do {
-    fd = ::open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= 2);
-  if (fd >= 0) ::close(fd);
-}
-
 void prepare_process() {
-  open_standard_descriptors();
+  sandkey::open_standard_descriptors();
   // Nobody we start may read our memory, environment or descriptors.
   ::prctl(PR_SET_DUMPABLE, 0);
   // Orphans of what we start become ours, so that they are reaped and can be killed.

@@ -2,6 +2,7 @@
 
 #include "sandkey/base/archive/archive.h"
 #include "sandkey/base/blocking_task.h"
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/base/unique_fd.h"
@@ -184,22 +185,11 @@ class UploadParser final : public net::MultipartParser {
   bool wanted_ = false;
 };
 
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Pipe make_pipe() {
-  std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw system_error("making a pipe", errno);
-  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
-
 // Sends what the packer writes into a pipe; its back-pressure is the pipe's.
 asio::awaitable<void> send_packed(asio::any_io_executor executor, HttpExchange& exchange, fs::path source,
                                   PackOptions options, std::string_view content_type,
                                   std::string disposition) {
-  Pipe pipe = make_pipe();
+  Pipe pipe = make_pipe("making a pipe");
   auto into = std::make_shared<UniqueFd>(std::move(pipe.write));
   BlockingTask packing(executor, [into, source = std::move(source), options] {
     const UniqueFd fd = std::move(*into);  // closed when done, which ends the reader
@@ -321,7 +311,7 @@ asio::awaitable<void> get_tree(asio::any_io_executor executor, HttpExchange& exc
 
 asio::awaitable<void> put_tree(asio::any_io_executor executor, HttpExchange& exchange) {
   const std::string destination = absolute_path(exchange, "path");
-  Pipe pipe = make_pipe();
+  Pipe pipe = make_pipe("making a pipe");
   auto from = std::make_shared<UniqueFd>(std::move(pipe.read));
   auto report = std::make_shared<ExtractReport>();
   BlockingTask unpacking(executor, [from, destination, report] {

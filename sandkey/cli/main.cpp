@@ -1,4 +1,5 @@
 // sandkey: the command line. Only its grammar is here.
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/cli/context.h"
@@ -7,7 +8,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -352,15 +352,6 @@ std::string Grammar::where() const {
   std::string name = "sandkey";
   for (const CLI::App* command : app_.get_subcommands()) name += " " + command->get_name();
   return name;
-}
-
-// The descriptors 0 to 2 must be open, or one of the event loop takes their place and is read as our input.
-void open_standard_descriptors() {
-  int fd = 0;
-  do {
-    fd = ::open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= 2);
-  if (fd >= 0) ::close(fd);
 }
 
 // One line for people; with --json one document for programs, still on stderr: stdout holds results only.

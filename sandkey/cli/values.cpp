@@ -1,9 +1,9 @@
 #include "sandkey/cli/values.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/config/units.h"
 
 #include <charconv>
-#include <cmath>
 #include <cstdlib>
 
 namespace sandkey::cli {
@@ -14,32 +14,13 @@ namespace {
                                                "' is not " + std::string(advice));
 }
 
-// A positive number and what stands behind it.
-std::optional<std::pair<double, std::string_view>> split_unit(std::string_view text) {
-  double value = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (error != std::errc() || !std::isfinite(value) || value <= 0) return std::nullopt;
-  return std::pair{value, text.substr(static_cast<std::size_t>(end - text.data()))};
-}
-
 }  // namespace
 
 std::chrono::milliseconds parse_duration(std::string_view text, std::string_view option) {
-  constexpr double kLongest = 1e11;  // three years
-  constexpr std::string_view kAdvice = "a duration; write 30s, 1500ms, 2m, 1h or 7d";
-  const auto parts = split_unit(text);
-  if (!parts) refuse(option, text, kAdvice);
-  const auto [value, unit] = *parts;
-  const double factor = unit.empty() || unit == "s" ? 1e3
-                        : unit == "ms"              ? 1
-                        : unit == "m"               ? 6e4
-                        : unit == "h"               ? 3.6e6
-                        : unit == "d"               ? 8.64e7
-                                                    : 0;
-  const double total = value * factor;
-  if (factor == 0 || total < 1 || total > kLongest) refuse(option, text, kAdvice);
-  return std::chrono::milliseconds(static_cast<std::int64_t>(total));
+  constexpr std::chrono::milliseconds kLongest{100'000'000'000};  // three years
+  const auto value = duration_from_text(text);
+  if (!value || *value > kLongest) refuse(option, text, "a duration; write 30s, 1500ms, 2m, 1h or 7d");
+  return *value;
 }
 
 std::chrono::seconds parse_seconds(std::string_view text, std::string_view option) {
@@ -47,25 +28,9 @@ std::chrono::seconds parse_seconds(std::string_view text, std::string_view optio
 }
 
 std::uint64_t parse_size(std::string_view text, std::string_view option) {
-  constexpr std::string_view kAdvice = "a size; write 512M, 1.5G or a number of bytes";
-  constexpr double kLargest = 9e18;
-  const auto parts = split_unit(text);
-  if (!parts) refuse(option, text, kAdvice);
-  auto [value, unit] = *parts;
-  if (unit.ends_with("iB")) {
-    unit.remove_suffix(2);
-  } else if (unit.size() > 1 && unit.ends_with('B')) {
-    unit.remove_suffix(1);
-  }
-  const double factor = unit.empty() || unit == "B"  ? 1
-                        : unit == "k" || unit == "K" ? 0x1p10
-                        : unit == "m" || unit == "M" ? 0x1p20
-                        : unit == "g" || unit == "G" ? 0x1p30
-                        : unit == "t" || unit == "T" ? 0x1p40
-                                                     : 0;
-  const double total = value * factor;
-  if (factor == 0 || total < 1 || total > kLargest) refuse(option, text, kAdvice);
-  return static_cast<std::uint64_t>(total);
+  const auto value = size_from_text(text);
+  if (!value) refuse(option, text, "a size; write 512M, 1.5G or a number of bytes");
+  return *value;
 }
 
 std::uint64_t parse_number(std::string_view text, std::string_view option, std::uint64_t least,

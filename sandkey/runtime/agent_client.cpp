@@ -2,6 +2,7 @@
 
 #include "sandkey/base/archive/archive.h"
 #include "sandkey/base/blocking_task.h"
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/base/unique_fd.h"
@@ -72,17 +73,6 @@ std::string octal(unsigned mode) {
   std::array<char, 12> text{};
   const auto end = std::to_chars(text.data(), text.data() + text.size(), mode, 8).ptr;
   return {text.data(), end};
-}
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Pipe make_pipe() {
-  std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw system_error("making a pipe", errno);
-  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
 void write_all(int fd, std::string_view bytes, const std::string& what) {
@@ -405,7 +395,7 @@ asio::awaitable<void> AgentClient::get_file(std::string from, fs::path to, Deadl
 asio::awaitable<void> AgentClient::put_tree(fs::path from, std::string to, Deadline deadline,
                                             Progress progress) {
   const auto executor = co_await asio::this_coro::executor;
-  Pipe pipe = make_pipe();
+  Pipe pipe = make_pipe("making a pipe");
   auto into = std::make_shared<UniqueFd>(std::move(pipe.write));
   BlockingTask packing(executor, [into, from] {
     const UniqueFd fd = std::move(*into);
@@ -452,7 +442,7 @@ asio::awaitable<void> AgentClient::get_tree(std::string from, fs::path to, Deadl
     fail(stream.status(), body, operation);
   }
 
-  Pipe pipe = make_pipe();
+  Pipe pipe = make_pipe("making a pipe");
   auto out_of = std::make_shared<UniqueFd>(std::move(pipe.read));
   BlockingTask unpacking(executor, [out_of, to] {
     const UniqueFd fd = std::move(*out_of);
@@ -498,7 +488,7 @@ asio::awaitable<void> AgentClient::upload_file(fs::path from, std::string destin
   HttpBodySource content;
   std::shared_ptr<asio::posix::stream_descriptor> packed;
   if (recursive) {
-    Pipe pipe = make_pipe();
+    Pipe pipe = make_pipe("making a pipe");
     auto into = std::make_shared<UniqueFd>(std::move(pipe.write));
     packing.emplace(executor, [into, from] {
       const UniqueFd fd = std::move(*into);

@@ -1,11 +1,11 @@
 #include "sandkey/sandbox/keeper_launch.h"
 
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/sandbox/keeper_protocol.h"
 
 #include <fcntl.h>
 #include <spawn.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,15 +23,6 @@ UniqueFd copy_of(int fd) {
   UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, kFirstCopy));
   if (!copy) throw system_error("starting the keeper of a sandbox: copying a descriptor", errno);
   return copy;
-}
-
-UniqueFd file_with(const std::string& text) {
-  UniqueFd fd(::memfd_create("sandkey-request", MFD_CLOEXEC));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::lseek(fd.get(), 0, SEEK_SET) != 0) {
-    throw system_error("starting the keeper of a sandbox: writing its request", errno);
-  }
-  return fd;
 }
 
 // How the child differs from us.
@@ -55,7 +46,8 @@ class SpawnSettings {
 }  // namespace
 
 KeeperLaunch::KeeperLaunch(const std::string& keeper, const std::string& id, const std::string& request) {
-  const UniqueFd request_file = copy_of(file_with(request).get());
+  const UniqueFd request_file = copy_of(
+      memory_file("sandkey-request", request, "starting the keeper of a sandbox: writing its request").get());
   // Sockets, since writing to a pipe nobody reads any more would be a signal for the whole process.
   std::array<int, 2> lifeline{};
   std::array<int, 2> answer{};

@@ -1,11 +1,11 @@
 #include "sandkey/sandbox/keeper/bubblewrap_arguments.h"
 
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/sandbox/network/internet.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +24,7 @@ constexpr int kFirstFileFd = 9;
 constexpr std::size_t kMaxEntries = 1000;  // of an image's /, /var or /etc
 constexpr off_t kLargestCopy = 16 * 1024;
 
+constexpr const char* kMakingFile = "making a file in memory";
 constexpr std::string_view kHome = "/home/sandkey";
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -172,7 +173,8 @@ class Builder {
   }
 
   void make_etc_files(const std::string& where) {
-    for (const Made& made : made_files(spec_)) file(memory_file(made.name, made.text), where + made.name);
+    for (const Made& made : made_files(spec_))
+      file(memory_file(made.name, made.text, kMakingFile), where + made.name);
   }
 
   void use_this_machine() {
@@ -258,7 +260,7 @@ class Builder {
     for (const Made& each : made) {
       const int number = kFirstFileFd + static_cast<int>(result_.files.size());
       add({"--perms", "0444", "--ro-bind-data", std::to_string(number), "/etc/" + std::string(each.name)});
-      result_.files.emplace_back(memory_file(each.name, each.text), number);
+      result_.files.emplace_back(memory_file(each.name, each.text, kMakingFile), number);
     }
   }
 
@@ -280,15 +282,6 @@ class Builder {
 };
 
 }  // namespace
-
-UniqueFd memory_file(const char* name, std::string_view text) {
-  UniqueFd fd(::memfd_create(name, MFD_CLOEXEC));
-  if (!fd || ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::lseek(fd.get(), 0, SEEK_SET) != 0) {
-    throw system_error("making a file in memory", errno);
-  }
-  return fd;
-}
 
 BubblewrapArguments bubblewrap_arguments(const Spec& spec, Mounts& mounts) {
   return Builder(spec, mounts).build();

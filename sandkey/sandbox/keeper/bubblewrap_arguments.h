@@ -29,7 +29,4 @@ struct BubblewrapArguments {
 // Throws Error(invalid_argument) for an image or a working directory that cannot be used.
 [[nodiscard]] BubblewrapArguments bubblewrap_arguments(const Spec& spec, Mounts& mounts);
 
-// A memory file with that text, to be read from its beginning.
-[[nodiscard]] UniqueFd memory_file(const char* name, std::string_view text);
-
 }  // namespace sandkey::sandbox

@@ -1,5 +1,6 @@
 #include "sandkey/sandbox/keeper/container.h"
 
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/sandbox/confinement/seccomp_filter.h"
 #include "sandkey/sandbox/keeper/bubblewrap_arguments.h"
@@ -33,17 +34,6 @@ namespace sandkey::sandbox {
 namespace {
 
 constexpr rlim_t kOpenFiles = 1024;  // of a program, until it asks for more
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-};
-
-Pipe make_pipe() {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw system_error("making a pipe for a sandbox", errno);
-  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 // Where the child says why it could not go on: in memory that it shares with us, be it a copy of us or not.
 struct Failure {
@@ -181,17 +171,17 @@ Container start_container(const Spec& spec, const std::string& bubblewrap, const
   BubblewrapArguments inside = bubblewrap_arguments(spec, mounts);
   const auto split = std::ranges::find(inside.arguments, std::string("--"));
   const std::vector<std::string> options(inside.arguments.begin(), split);
-  const UniqueFd option_file = memory_file("arguments", nul_separated(options));
+  const UniqueFd option_file = memory_file("arguments", nul_separated(options), "making a file in memory");
   const UniqueFd seccomp = make_seccomp_filter();
   const UniqueFd nowhere(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nowhere) throw system_error("opening /dev/null", errno);
   // Opened here, since the child may not see its path any more.
   const UniqueFd program(::open(bubblewrap.c_str(), O_PATH | O_CLOEXEC));
   if (!program) throw system_error("starting " + bubblewrap, errno);
-  Pipe info = make_pipe();
-  Pipe block = make_pipe();
-  Pipe ready = make_pipe();
-  Pipe output = make_pipe();
+  Pipe info = make_pipe("making a pipe for a sandbox");
+  Pipe block = make_pipe("making a pipe for a sandbox");
+  Pipe ready = make_pipe("making a pipe for a sandbox");
+  Pipe output = make_pipe("making a pipe for a sandbox");
 
   std::vector<std::pair<int, int>> wanted{
       {nowhere.get(), 0},          {output.write.get(), 1},       {output.write.get(), 2},

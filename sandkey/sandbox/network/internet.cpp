@@ -1,5 +1,6 @@
 #include "sandkey/sandbox/network/internet.h"
 
+#include "sandkey/base/descriptors.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/sandbox/network/address_block.h"
@@ -271,16 +272,6 @@ class NamespaceSetup {
   NetlinkSocket route_{NETLINK_ROUTE};
 };
 
-struct Pipe {
-  UniqueFd out;
-  UniqueFd in;
-};
-Pipe make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("giving the sandbox a network: a pipe", errno);
-  return {.out = UniqueFd(ends[0]), .in = UniqueFd(ends[1])};
-}
-
 // All there is until the other side closes, or nothing more comes in time.
 std::string read_all(int fd, Clock::time_point deadline) {
   std::string out;
@@ -505,15 +496,15 @@ struct Internet::Impl {
   // Returns the ends of the pipes: ready, messages.
   std::pair<UniqueFd, UniqueFd> start_pasta(const Target& target) {
     const std::vector<std::string> command = pasta_command(find_pasta(), target);
-    Pipe ready = make_pipe();
-    Pipe messages = make_pipe();
+    Pipe ready = make_pipe("giving the sandbox a network: a pipe");
+    Pipe messages = make_pipe("giving the sandbox a network: a pipe");
     // pasta opens it by name, as its new user.
-    if (::fchown(ready.in.get(), target.owner, static_cast<gid_t>(-1)) != 0) {
+    if (::fchown(ready.write.get(), target.owner, static_cast<gid_t>(-1)) != 0) {
       throw system_error("giving the sandbox a network: a pipe for pasta", errno);
     }
     const pid_t us = ::getpid();
     guardian = fork_quietly();
-    if (guardian == 0) guard(us, command, target, ready.in.get(), messages.in.get());
+    if (guardian == 0) guard(us, command, target, ready.write.get(), messages.write.get());
     handle.reset(static_cast<int>(::syscall(SYS_pidfd_open, guardian, 0)));
     if (!handle) {
       const int error = errno;
@@ -521,7 +512,7 @@ struct Internet::Impl {
       ::waitpid(guardian, nullptr, 0);
       throw system_error("giving the sandbox a network: watching pasta", error);
     }
-    return {std::move(ready.out), std::move(messages.out)};
+    return {std::move(ready.read), std::move(messages.read)};
   }
 };
 
@@ -564,15 +555,15 @@ Internet::Internet(pid_t init) : impl_(std::make_unique<Impl>()) {
   const Target target = find_target(init);
   const auto [ready, messages] = impl_->start_pasta(target);
 
-  Pipe result = make_pipe();
+  Pipe result = make_pipe("giving the sandbox a network: a pipe");
   const pid_t child = fork_quietly();
   if (child == 0) {
-    result.out.reset();
-    set_up(target, ready.get(), result.in.get());
+    result.read.reset();
+    set_up(target, ready.get(), result.write.get());
     ::_exit(0);
   }
-  result.in.reset();
-  const std::string said = read_all(result.out.get(), deadline);
+  result.write.reset();
+  const std::string said = read_all(result.read.get(), deadline);
   ::kill(child, SIGKILL);
   while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
   }
