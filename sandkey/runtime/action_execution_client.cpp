@@ -466,7 +466,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     if (info.state == SandboxState::ended) co_return false;
     if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
     if (info.lease_end && provider_->capabilities().renew) {
-      lease_ = config_.sandbox.lease.value_or(kDefaultLease);
+      // Who asked for ten minutes does not get an hour because somebody looked in.
+      lease_ = config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease));
     }
     co_return true;
   }

@@ -57,6 +57,7 @@ struct SandboxInfo {
   SandboxState state = SandboxState::running;
   bool kept = false;
   std::optional<std::chrono::system_clock::time_point> created = std::nullopt;
+  std::optional<std::chrono::seconds> lease = std::nullopt;  // its length, where the provider tells
   std::optional<std::chrono::system_clock::time_point> lease_end = std::nullopt;
   std::string image = {};
   // For people: what is not as it was asked for, such as a limit this machine cannot enforce.

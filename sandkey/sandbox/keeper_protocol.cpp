@@ -122,6 +122,7 @@ json::object to_json(const Status& status) {
   object["paused"] = status.paused;
   object["bound_to_client"] = status.bound_to_client;
   object["created"] = milliseconds_of(status.created);
+  if (status.lease) object["lease"] = status.lease->count();
   if (status.lease_end) object["lease_end"] = milliseconds_of(*status.lease_end);
   object["image"] = status.image;
   object["not_enforced"] = array_of(status.not_enforced);
@@ -136,6 +137,7 @@ Status status_from_json(const json::object& object) {
   status.paused = find_bool(object, "paused").value_or(false);
   status.bound_to_client = find_bool(object, "bound_to_client").value_or(true);
   status.created = system_clock::time_point(milliseconds(find_integer(object, "created").value_or(0)));
+  if (const auto lease = find_integer(object, "lease")) status.lease = seconds(*lease);
   if (const auto end = find_integer(object, "lease_end")) {
     status.lease_end = system_clock::time_point(milliseconds(*end));
   }

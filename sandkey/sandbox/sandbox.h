@@ -60,6 +60,7 @@ struct Status {
   bool paused = false;
   bool bound_to_client = true;
   std::chrono::system_clock::time_point created = {};
+  std::optional<std::chrono::seconds> lease = std::nullopt;  // its length, as it was last set
   std::optional<std::chrono::system_clock::time_point> lease_end = std::nullopt;
   std::string image = {};
   std::vector<std::string> not_enforced = {};  // for people: "memory: no writable control group"

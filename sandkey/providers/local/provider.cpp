@@ -40,6 +40,7 @@ SandboxInfo to_info(sandbox::Status status) {
   info.state = status.paused ? SandboxState::paused : SandboxState::running;
   info.kept = !status.bound_to_client;
   info.created = status.created;
+  info.lease = status.lease;
   info.lease_end = status.lease_end;
   info.image = std::move(status.image);
   for (const std::string& what : status.not_enforced) info.remarks.push_back("not limited: " + what);

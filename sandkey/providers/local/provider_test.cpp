@@ -188,6 +188,22 @@ TEST_F(Local, AKeptSandboxOutlivesItsClientAndServesOthers) {
   engine.wait(next.provider()->destroy({"kept"}, engine.in(std::chrono::seconds(10))));
 }
 
+TEST_F(Local, UsingAKeptSandboxRenewsItsLeaseToItsOwnLength) {
+  Engine engine(options_of(state_));
+  LocalRuntime creates(engine, kept(600), nullptr, "leased");
+  creates.connect();
+  creates.close();
+  LocalRuntime uses(engine, OpenHandsConfig(), nullptr, "leased");
+  uses.connect();
+  uses.close();
+  const Deadline soon = engine.in(std::chrono::seconds(10));
+  const SandboxInfo info = engine.wait(uses.provider()->describe({"leased"}, soon));
+  EXPECT_EQ(info.lease, std::chrono::seconds(600));
+  ASSERT_TRUE(info.lease_end);
+  EXPECT_LE(*info.lease_end, engine.system_now() + std::chrono::seconds(600));
+  engine.wait(uses.provider()->destroy({"leased"}, soon));
+}
+
 TEST_F(Local, AKeptSandboxEndsWithItsLease) {
   {
     Engine engine(options_of(state_));

@@ -171,7 +171,7 @@ struct Keeper::Impl {
   std::uint16_t expose(std::uint16_t port);
   void pause();
   void resume();
-  void set_lease(std::chrono::seconds lease);
+  void set_lease(std::chrono::seconds length);
   [[nodiscard]] Status status() const;
   void require_ready() const;
 
@@ -229,6 +229,7 @@ struct Keeper::Impl {
   system_clock::time_point created = system_clock::now();
   // A lease is a length of time: the steady clock counts it, the other one tells people.
   steady_clock::time_point lease_expiry = steady_clock::time_point::max();
+  std::optional<std::chrono::seconds> lease;
   std::optional<system_clock::time_point> lease_end;
   std::vector<std::string> not_enforced;
 };
@@ -335,13 +336,14 @@ asio::awaitable<void> Keeper::Impl::watch_lease() {
   end();
 }
 
-void Keeper::Impl::set_lease(std::chrono::seconds lease) {
-  if (lease < std::chrono::seconds(1) || lease > kLongestLease) {
+void Keeper::Impl::set_lease(std::chrono::seconds length) {
+  if (length < std::chrono::seconds(1) || length > kLongestLease) {
     throw Error(ErrorCode::invalid_argument,
                 "setting the lease of a sandbox: it is at least one second, and at most ten years");
   }
-  lease_expiry = steady_clock::now() + lease;
-  lease_end = system_clock::now() + lease;
+  lease = length;
+  lease_expiry = steady_clock::now() + length;
+  lease_end = system_clock::now() + length;
   lease_timer.cancel();
 }
 
@@ -457,6 +459,7 @@ Status Keeper::Impl::status() const {
   now.paused = paused;
   now.bound_to_client = spec.bound_to_client;
   now.created = created;
+  now.lease = lease;
   now.lease_end = lease_end;
   now.image = spec.image;
   now.not_enforced = not_enforced;
