@@ -214,6 +214,7 @@ class Exchange final : public HttpExchange {
   }
 
   std::string_view method() const override { return view(parser_.get().method_string()); }
+  std::string_view target() const override { return view(parser_.get().target()); }
   const std::string& path() const override { return path_; }
 
   std::optional<std::string> query(std::string_view name) const override {
@@ -239,6 +240,12 @@ class Exchange final : public HttpExchange {
   std::string_view header(std::string_view name) const override {
     const auto found = parser_.get().find(beast::string_view(name.data(), name.size()));
     return found == parser_.get().end() ? std::string_view() : view(found->value());
+  }
+
+  std::vector<Header> headers() const override {
+    std::vector<Header> all;
+    for (const auto& field : parser_.get()) all.emplace_back(view(field.name_string()), view(field.value()));
+    return all;
   }
 
   asio::awaitable<std::size_t> read_some(std::span<char> into) override {

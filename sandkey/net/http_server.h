@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace sandkey::net {
 
@@ -45,18 +46,21 @@ class HttpExchange {
   virtual ~HttpExchange() = default;
 
   [[nodiscard]] virtual std::string_view method() const = 0;
+  [[nodiscard]] virtual std::string_view target() const = 0;  // as it came: undecoded, with its query
   [[nodiscard]] virtual const std::string& path() const = 0;  // percent-decoded
   // The first value of a query parameter, percent-decoded.
   [[nodiscard]] virtual std::optional<std::string> query(std::string_view name) const = 0;
   // Header names compare without case. Empty if absent.
   [[nodiscard]] virtual std::string_view header(std::string_view name) const = 0;
+  using Header = std::pair<std::string_view, std::string_view>;
+  // All of them in the order and spelling in which they came; a name may occur more than once.
+  [[nodiscard]] virtual std::vector<Header> headers() const = 0;
 
   // Body bytes as they come; 0 at its end. Throws HttpError when the peer breaks off or is too slow.
   [[nodiscard]] virtual boost::asio::awaitable<std::size_t> read_some(std::span<char> buffer) = 0;
   // The whole body; HttpError(413) if it is longer than `limit`.
   [[nodiscard]] virtual boost::asio::awaitable<std::string> read_body(std::size_t limit) = 0;
 
-  using Header = std::pair<std::string_view, std::string_view>;
   // The whole reply at once.
   [[nodiscard]] virtual boost::asio::awaitable<void> reply(int status, std::string body,
                                                            std::string_view content_type = "application/json",

@@ -106,6 +106,11 @@ asio::awaitable<void> handle(Stage& stage, HttpExchange& exchange) {
   } else if (path == "/method") {
     co_await exchange.reply(
         200, std::string(exchange.method()) + " " + std::string(exchange.header("x-some")), "text/plain");
+  } else if (path == "/heads") {
+    std::string text(exchange.target());
+    for (const auto& [name, value] : exchange.headers())
+      text.append("\n").append(name).append("=").append(value);
+    co_await exchange.reply(200, std::move(text), "text/plain");
   } else if (path == "/none") {
     co_await exchange.reply(204, "", "");
   } else if (path == "/stream" || path == "/sized") {
@@ -442,6 +447,17 @@ TEST_F(HttpServerTest, GivesMethodHeadersAndQuery) {
   EXPECT_EQ(ask(server, "GET /query?q HTTP/1.1\r\n\r\n").body, "");
   EXPECT_EQ(ask(server, "GET /query?qq=1&&=2 HTTP/1.1\r\n\r\n").body, "(none)");
   EXPECT_EQ(ask(server, "GET /query HTTP/1.1\r\n\r\n").body, "(none)");
+}
+
+TEST_F(HttpServerTest, GivesTheTargetAsItCameAndEveryHeader) {
+  Server server;
+  server.run();
+  EXPECT_EQ(
+      ask(server,
+          "GET /he%61ds?a=%2F&a=+ HTTP/1.1\r\nHost: one\r\nX-Twice: 1\r\nx-twice:  2 \r\nX-Empty:\r\n\r\n")
+          .body,
+      "/he%61ds?a=%2F&a=+\nHost=one\nX-Twice=1\nx-twice=2\nX-Empty=");
+  EXPECT_EQ(ask(server, "GET http://other/heads HTTP/1.1\r\n\r\n").body, "http://other/heads");
 }
 
 TEST_F(HttpServerTest, DecodesThePath) {
