@@ -51,6 +51,9 @@ struct Chosen {
 [[nodiscard]] int resume(Context& context, const Chosen& chosen);
 [[nodiscard]] int show_providers(Context& context);
 
+// emulate.cpp: hands over to sandkey-emulator, which knows these arguments.
+[[nodiscard]] int emulate(Context& context, const std::vector<std::string>& arguments);
+
 // completion.cpp: the script for "bash" or "zsh", made from the program's own grammar.
 [[nodiscard]] std::string completion_script(const CLI::App& app, const std::string& shell);
 
