@@ -3,7 +3,6 @@
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/net/http_forward.h"
-#include "sandkey/net/url.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
 
@@ -63,6 +62,12 @@ std::optional<std::uint64_t> number(std::string_view text) {
 std::string_view without_port(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
   return host.substr(0, host.find(':'));
+}
+
+// "localhost" or an address: then only headers can tell.
+bool names_nobody(std::string_view host) {
+  return host == "localhost" || host.starts_with('[') ||
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
 bool is_id(std::string_view text) {
@@ -164,7 +169,7 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
                                             std::string_view port_header, std::string_view path) {
   const std::string_view name = without_port(host);
   const bool shared = name.starts_with("sandbox.");
-  if ((shared || is_loopback_host(name)) && (!id_header.empty() || !port_header.empty())) {
+  if ((shared || names_nobody(name)) && (!id_header.empty() || !port_header.empty())) {
     if (id_header.empty() || port_header.empty()) return unroutable("missing header");
     return destination(id_header, port_header);
   }

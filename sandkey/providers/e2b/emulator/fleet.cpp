@@ -219,6 +219,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   spec.id = sandbox->id;
   spec.user = "user";
   spec.working_dir = "/home/user";
+  spec.program_on_path = sandbox->holds_agent;
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
     (void)co_await sandbox->local->agent().greet(deadline);

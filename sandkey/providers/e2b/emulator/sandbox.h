@@ -11,7 +11,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -55,10 +54,6 @@ struct Sandbox {
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
   std::shared_ptr<e2b_envd::EnvdServer> envd = {};
   std::set<net::HttpExchange*> traffic = {};  // requests to its ports that are being answered
-
-  // For metrics: processor time at the last look.
-  std::chrono::nanoseconds processor_time{0};
-  std::chrono::steady_clock::time_point looked_at = {};
 };
 
 // What create, connect, resume and fork answer; what GET answers; what lists show.
