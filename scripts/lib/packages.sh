@@ -6,7 +6,7 @@
 packages_build="
   ca-certificates cmake g++ git make ninja-build pkg-config
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libsqlite3-dev
-  libtomlplusplus-dev zlib1g-dev
+  libprotobuf-dev libtomlplusplus-dev protobuf-compiler zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   bubblewrap ipython3 python3
 "
