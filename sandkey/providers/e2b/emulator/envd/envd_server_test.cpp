@@ -134,7 +134,6 @@ class Stream {
   // Output up to the end, or until `text` is in it.
   struct Output {
     std::string out, err, pty;
-    int keepalives = 0;
     std::optional<json::object> end = std::nullopt;
   };
   Output output(const std::string& text = {}) {
@@ -142,7 +141,6 @@ class Stream {
     while (true) {
       const std::string event = next_event();
       if (event.empty()) return got;
-      if (event == "keepalive") ++got.keepalives;
       if (event == "end") got.end = event_;
       if (event != "data") continue;
       for (auto& [channel, into] : {std::pair("stdout", &got.out), {"stderr", &got.err}, {"pty", &got.pty}}) {
@@ -442,9 +440,12 @@ TEST_F(Envd, AnUnknownProcessIsNotFound) {
 }
 
 TEST_F(Envd, KeepalivesComeWhenNothingElseDoes) {
-  Stream stream(*client, "process.Process/Start", command("sleep 2.5"), {{"Keepalive-Ping-Interval", "1"}});
-  stream.started();
-  EXPECT_EQ(stream.output().keepalives, 2);
+  Stream stream(*client, "process.Process/Start", command("sleep 1000"), {{"Keepalive-Ping-Interval", "1"}});
+  const int pid = stream.started();
+  EXPECT_EQ(stream.next_event(), "keepalive");
+  EXPECT_EQ(stream.next_event(), "keepalive");
+  EXPECT_EQ(signal(pid, "SIGNAL_SIGKILL").status, 200);
+  EXPECT_TRUE(stream.output().end);
 }
 
 TEST_F(Envd, MuchOutputComesWholeAndInPieces) {
@@ -475,10 +476,11 @@ TEST_F(Envd, ATerminalIsOneAndCanBeResized) {
   update["process"] = selector(pid);
   update["pty"] = json::object{{"size", json::object{{"cols", 70}, {"rows", 20}}}};
   EXPECT_EQ(client->call("process.Process/Update", update).body, "{}");
-  EXPECT_EQ(client->call("process.Process/SendInput", input(pid, "pty", "stty size; exit 4\n")).status, 200);
+  EXPECT_EQ(client->call("process.Process/SendInput", input(pid, "pty", "stty size\n")).status, 200);
   EXPECT_THAT(stream.output("20 70").pty, HasSubstr("20 70"));
   EXPECT_EQ(client->call("process.Process/SendInput", input(pid, "stdin", "x")).status, 500);
   EXPECT_EQ(client->call("process.Process/CloseStdin", {{"process", selector(pid)}}).code(), "unknown");
+  EXPECT_EQ(client->call("process.Process/SendInput", input(pid, "pty", "exit 4\n")).status, 200);
   EXPECT_EQ(stream.output().end->at("exitCode"), 4);
 }
 
