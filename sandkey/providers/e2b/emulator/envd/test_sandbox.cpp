@@ -64,6 +64,10 @@ TestSandbox::~TestSandbox() {
   }));
 }
 
+std::uint16_t TestSandbox::expose(std::uint16_t inside) {
+  return engine_.wait(host_->expose(id_, inside, engine_.in(30s)));
+}
+
 void TestSandbox::pause() {
   engine_.wait(run([this] { envd_->paused(); }));
   engine_.wait(host_->pause(id_, engine_.in(30s)));

@@ -27,6 +27,8 @@ class TestSandbox {
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] AgentClient& agent() noexcept { return *agent_; }
 
+  // A port of this machine that leads to one inside.
+  [[nodiscard]] std::uint16_t expose(std::uint16_t inside);
   // As the emulator does it: all processes stop, and connections break.
   void pause();
   void resume();
