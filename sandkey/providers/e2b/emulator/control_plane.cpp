@@ -422,6 +422,7 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
   copy.memory_mb = original->memory_mb;
   copy.disk_mb = original->disk_mb;
   copy.holds_agent = original->holds_agent;
+  copy.interprets = original->interprets;
   Template::Build build{.id = {}, .files = files, .created = world_.clock.now()};
   const Templates::Found made_of{.made_of = &copy, .build = &build};
   json::array results;
@@ -618,6 +619,7 @@ asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Accou
   like.memory_mb = sandbox->memory_mb;
   like.disk_mb = sandbox->disk_mb;
   like.holds_agent = sandbox->holds_agent;
+  like.interprets = sandbox->interprets;
   const Templates::Found made =
       templates_.add_snapshot(like, account.name, id, name, std::move(files), world_.clock.now());
   const std::string tag(name ? std::string_view(name->tag) : kDefaultTag);

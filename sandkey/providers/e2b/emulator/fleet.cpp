@@ -227,6 +227,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   } catch (const Error& error) {
     throw_start_failure(error);
   }
+  sandbox->interpreter_runs = false;
   e2b_envd::EnvdSettings settings;
   settings.access_token = sandbox->envd_token;
   settings.env_vars = sandbox->request.variables;
@@ -256,6 +257,7 @@ asio::awaitable<SandboxPtr> Fleet::create(const emu::Account& account, CreateReq
   sandbox->memory_mb = made_of.made_of->memory_mb;
   sandbox->disk_mb = made_of.made_of->disk_mb;
   sandbox->holds_agent = made_of.made_of->holds_agent;
+  sandbox->interprets = made_of.made_of->interprets;
   sandbox->request = std::move(request);
   if (sandbox->request.secure) {
     sandbox->envd_token = emu::random_hex(world_.engine, kTokenDigits);

@@ -39,6 +39,7 @@ struct Sandbox {
   int memory_mb = 0;
   int disk_mb = 0;
   bool holds_agent = false;
+  bool interprets = false;
   CreateRequest request = {};
   std::string envd_token = {};     // empty: it is not secured
   std::string traffic_token = {};  // empty: its ports are open to everybody
@@ -53,6 +54,7 @@ struct Sandbox {
 
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
   std::shared_ptr<e2b_envd::EnvdServer> envd = {};
+  bool interpreter_runs = false;
   std::set<net::HttpExchange*> traffic = {};  // requests to its ports that are being answered
 };
 
