@@ -210,6 +210,9 @@ ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Tem
                             "DELETE /secrets/{secretID}"}) {
     add(route, Kind::reads, &ControlPlane::not_emulated);
   }
+  for (const char* route : {"GET /teams", "GET /api-keys", "POST /api-keys", "POST /access-tokens"}) {
+    router_.add(route, [this](Exchange& exchange, Arguments) { return not_for_keys(exchange); });
+  }
   router_.add("GET /health", [this](Exchange& exchange, Arguments) { return health(exchange); });
 }
 
@@ -260,6 +263,12 @@ asio::awaitable<void> ControlPlane::run(Exchange& exchange, Kind kind, Action ac
 
 asio::awaitable<void> ControlPlane::health(Exchange& exchange) {
   co_await reply_nothing(exchange);
+}
+
+// For people who are logged in, which nobody is here.
+asio::awaitable<void> ControlPlane::not_for_keys(Exchange& exchange) {
+  std::string body = to_body(ApiError(401, "authorization header is missing"));
+  co_await exchange.reply(401, std::move(body), kJson);
 }
 
 asio::awaitable<void> ControlPlane::unknown(Exchange& exchange) {
