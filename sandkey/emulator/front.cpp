@@ -85,8 +85,7 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
   const auto entry = std::make_shared<JournalEntry>();
   entry->provider = name_;
   entry->time = world_.clock.now();
-  RecordedExchange exchange(raw, entry, world_.secrets);
-  journal_.add(entry);
+  RecordedExchange exchange(raw, journal_, entry, world_.secrets);
   const Call call = cloud_->route(exchange);
   entry->route = call.route;
   journal_.count(name_, call.route);
