@@ -166,6 +166,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         background_(engine, executor_) {
     if (!provider_) throw Error(ErrorCode::invalid_argument, "making a runtime: there is no provider");
     require_sid(sid_);
+    for (const auto& [name, value] : config_.sandbox.initial_env_vars) env_vars_[upper(name)] = value;
     for (const auto& [name, value] : options_.env_vars) env_vars_[upper(name)] = value;
     std::map<std::string, Secret> masked;
     for (const auto& [provider_name, token] : options_.git_provider_tokens) {
@@ -476,7 +477,9 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     SandboxIntent intent;
     intent.sid = sid_;
     intent.working_dir = config_.workspace_mount_path_in_sandbox;
-    intent.environment = config_.sandbox.runtime_startup_env_vars;
+    intent.environment = config_.sandbox.initial_env_vars;
+    for (const auto& [name, value] : config_.sandbox.runtime_startup_env_vars)
+      intent.environment[name] = value;
     intent.image = config_.sandbox.base_container_image;
     intent.workspace = config_.workspace_base;
     intent.network = config_.sandbox.network;
