@@ -63,9 +63,14 @@ class Credential {
   // The whole hash and every endpoint: what two clients must share to be one.
   [[nodiscard]] const std::string& identity() const noexcept { return identity_; }
 
+  // Whether every endpoint and setting is the same.
+  [[nodiscard]] bool same_places(const Credential& other) const;
+
   // Adds every part that must not be shown.
   void teach(Redactor& redactor) const;
 
+  // "an API key with the fingerprint 0123456789ab, from E2B_API_KEY in the environment".
+  [[nodiscard]] std::string described() const;
   // "e2b: an API key (fingerprint 0123456789ab) from E2B_API_KEY in the environment".
   [[nodiscard]] std::string to_string() const;
 

@@ -15,7 +15,7 @@ class FixedAgent final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "agent"; }
   [[nodiscard]] Capabilities capabilities() const override;
-  asio::awaitable<Account> account(Deadline deadline) override;
+  [[nodiscard]] Account account() const override;
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override;
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline deadline) override;
   asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline deadline) override;

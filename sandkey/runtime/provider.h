@@ -1,6 +1,7 @@
 // What a sandbox cloud can do, the same for all of them.
 #pragma once
 
+#include "sandkey/accounts/account.h"
 #include "sandkey/base/engine.h"
 #include "sandkey/base/secret.h"
 #include "sandkey/net/url.h"
@@ -80,11 +81,6 @@ struct Capabilities {
   std::string outlives_client = {};
 };
 
-// Whose account it is, as far as the provider tells.
-struct Account {
-  std::string name = {};
-};
-
 // One authenticated account. Implementations are used from several coroutines at once, all on the engine's
 // threads.
 //
@@ -98,7 +94,8 @@ class Provider {
   // "e2b", "local", ...: for messages.
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual Capabilities capabilities() const = 0;
-  virtual asio::awaitable<Account> account(Deadline deadline) = 0;
+  // What it told when it accepted the credential.
+  [[nodiscard]] virtual Account account() const = 0;
 
   // The sandbox that carries the session's label, if there is one; the oldest if there are several.
   virtual asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) = 0;

@@ -25,7 +25,7 @@ class FakeCloud final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fake"; }
   [[nodiscard]] Capabilities capabilities() const override { return can; }
-  asio::awaitable<Account> account(Deadline) override { co_return Account{}; }
+  [[nodiscard]] Account account() const override { return {}; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline) override {
     calls.push_back("find " + sid);

@@ -61,7 +61,7 @@ class LocalProvider final : public Provider {
     return {.workspace = true, .survives_reboot = false, .outlives_client = "at once"};
   }
 
-  asio::awaitable<Account> account(Deadline) override { co_return Account{"this machine"}; }
+  [[nodiscard]] Account account() const override { return {.name = "this machine"}; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
     sandbox::Status status;
@@ -153,12 +153,9 @@ class LocalProvider final : public Provider {
 
 }  // namespace
 
-std::shared_ptr<Provider> authenticate(Engine& engine, const OpenHandsConfig&) {
-  return std::make_shared<LocalProvider>(engine);
-}
-
-asio::awaitable<std::shared_ptr<Provider>> async_authenticate(Engine& engine, OpenHandsConfig config) {
-  co_return authenticate(engine, config);  // a few system calls
+std::shared_ptr<Provider> open(Engine& engine, const OpenHandsConfig&,
+                               const std::shared_ptr<AuthenticatedAccount>&) {
+  return std::make_shared<LocalProvider>(engine);  // a few system calls
 }
 
 }  // namespace sandkey::local
