@@ -48,6 +48,13 @@ class Credential {
   [[nodiscard]] bool has(std::string_view part) const { return data_.parts.contains(part); }
   // Throws Error(internal) for a part its form does not have.
   [[nodiscard]] const Secret& part(std::string_view name) const;
+  // All that are known, by name.
+  [[nodiscard]] const std::map<std::string, Place, std::less<>>& endpoints() const noexcept {
+    return data_.endpoints;
+  }
+  [[nodiscard]] const std::map<std::string, Place, std::less<>>& settings() const noexcept {
+    return data_.settings;
+  }
   // Null where the spec names no default and nobody set it.
   [[nodiscard]] const Place* endpoint(std::string_view name) const noexcept;
   [[nodiscard]] const Place* setting(std::string_view name) const noexcept;

@@ -473,6 +473,14 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     co_return true;
   }
 
+  // A folder of this machine, where the provider can share one. Elsewhere OpenHands passes its setting over,
+  // which stands in many a file; who asks for it in code or by a flag is refused instead.
+  [[nodiscard]] std::string workspace() const {
+    const auto origin = config_.origins.find("workspace_base");
+    const bool asked = origin == config_.origins.end() || origin->second.kind == Origin::Kind::program;
+    return asked || provider_->capabilities().workspace ? config_.workspace_base : std::string();
+  }
+
   [[nodiscard]] SandboxIntent intent() const {
     SandboxIntent intent;
     intent.sid = sid_;
@@ -481,7 +489,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     for (const auto& [name, value] : config_.sandbox.runtime_startup_env_vars)
       intent.environment[name] = value;
     intent.image = config_.sandbox.base_container_image;
-    intent.workspace = config_.workspace_base;
+    intent.workspace = workspace();
     intent.network = config_.sandbox.network;
     intent.memory_bytes = config_.sandbox.memory_limit;
     intent.disk_bytes = config_.sandbox.disk_limit;
