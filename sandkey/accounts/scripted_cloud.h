@@ -22,24 +22,17 @@
 
 namespace sandkey {
 
+// One answer of a scripted API.
 struct ScriptedAnswer {
   int status = 200;
   std::string body = "{}";
   std::string headers = {};  // whole lines
 };
 
-// Gives its answers one after the other, and the last one for ever.
-class ScriptedCloud {
+// Gives its answers one after the other, and the last one for ever; without any it closes the connection.
+class ScriptedApi {
  public:
-  explicit ScriptedCloud(Cloud cloud)
-      : cloud_(cloud),
-        server_([this](Connection& connection) { serve(connection); }),
-        engine_({.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
-                 .random = [] { return std::uint64_t{0}; },  // so that nobody waits before trying again
-                 .environment = [this](const std::string& name) { return variable(name); }}) {
-    variables["HOME"] = home.path().string();
-    variables["SANDKEY_CONFIG_DIR"] = (home.path() / "config").string();
-  }
+  ScriptedApi() : server_([this](Connection& connection) { serve(connection); }) {}
 
   void answer(std::vector<ScriptedAnswer> answers) {
     const std::lock_guard lock(mutex_);
@@ -61,13 +54,54 @@ class ScriptedCloud {
   }
 
   [[nodiscard]] const std::string& url() const { return server_.url; }
-  [[nodiscard]] Engine& engine() { return engine_; }
-  // The text with this server's address and this test's folder as "API" and "~".
+  // The text with this server's address as "API".
   [[nodiscard]] std::string shortened(std::string text) const {
-    for (std::size_t at = text.find(server_.url); at != std::string::npos; at = text.find(server_.url)) {
-      text.replace(at, server_.url.size(), "API");
+    for (std::size_t at = text.find(url()); at != std::string::npos; at = text.find(url())) {
+      text.replace(at, url().size(), "API");
     }
-    return home.shortened(std::move(text));
+    return text;
+  }
+
+ private:
+  void serve(Connection& connection) {
+    for (std::string head = connection.read_head(); !head.empty(); head = connection.read_head()) {
+      ScriptedAnswer now;
+      {
+        const std::lock_guard lock(mutex_);
+        heads_.push_back(head);
+        if (answers_.empty()) return;
+        now = answers_.front();
+        if (answers_.size() > 1) answers_.pop_front();
+      }
+      const bool sent = connection.send(
+          fmt::format("HTTP/1.1 {} X\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{}",
+                      now.status, now.headers, now.body.size(), now.body));
+      if (!sent) return;
+    }
+  }
+
+  mutable std::mutex mutex_;
+  std::deque<ScriptedAnswer> answers_;
+  std::vector<std::string> heads_;
+  Server server_;  // last: its threads use the rest
+};
+
+// A cloud behind such an API, and an engine in a world of its own to sign in to it from.
+class ScriptedCloud : public ScriptedApi {
+ public:
+  explicit ScriptedCloud(Cloud cloud)
+      : cloud_(cloud),
+        engine_({.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
+                 .random = [] { return std::uint64_t{0}; },  // so that nobody waits before trying again
+                 .environment = [this](const std::string& name) { return variable(name); }}) {
+    variables["HOME"] = home.path().string();
+    variables["SANDKEY_CONFIG_DIR"] = (home.path() / "config").string();
+  }
+
+  [[nodiscard]] Engine& engine() { return engine_; }
+  // The text with the API's address and this test's folder as "API" and "~".
+  [[nodiscard]] std::string shortened(std::string text) const {
+    return home.shortened(ScriptedApi::shortened(std::move(text)));
   }
 
   std::shared_ptr<AuthenticatedAccount> sign_in(OpenHandsConfig config = {}) {
@@ -94,29 +128,7 @@ class ScriptedCloud {
     return found->second;
   }
 
-  void serve(Connection& connection) {
-    for (std::string head = connection.read_head(); !head.empty(); head = connection.read_head()) {
-      ScriptedAnswer now;
-      {
-        const std::lock_guard lock(mutex_);
-        heads_.push_back(head);
-        if (answers_.empty()) return;
-        now = answers_.front();
-        if (answers_.size() > 1) answers_.pop_front();
-      }
-      if (!connection.send(
-              fmt::format("HTTP/1.1 {} X\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{}",
-                          now.status, now.headers, now.body.size(), now.body))) {
-        return;
-      }
-    }
-  }
-
   const Cloud cloud_;
-  mutable std::mutex mutex_;
-  std::deque<ScriptedAnswer> answers_;
-  std::vector<std::string> heads_;
-  Server server_;
   Engine engine_;
 };
 

@@ -370,6 +370,16 @@ void Grammar::add_account_verbs() {
                           "  sandkey config show --config ~/project/config.toml",
                           [](cli::Context& context) { return cli::show_config(context); });
   require_one_of(config->add_option("action", options_.shell, "What to do"), {"show"});
+
+  CLI::App* doctor =
+      verb("doctor", "Look for what keeps Sandkey from working: settings, names, proxy, certificates, clock",
+           "  sandkey doctor\n"
+           "  sandkey doctor e2b\n"
+           "\n"
+           "Asks each provider's address for any answer, without a credential. Exits with 1 if something is "
+           "wrong.",
+           [this](cli::Context& context) { return cli::doctor(context, options_.auth.providers); });
+  doctor->add_option("provider", auth.providers, "The providers (default: all)")->type_name("PROVIDER");
 }
 
 bool Grammar::has_verb(const std::string& name) const {

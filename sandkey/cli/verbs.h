@@ -69,8 +69,8 @@ struct AuthOptions {
 // config.cpp
 [[nodiscard]] int show_config(Context& context);
 
-// doctor.cpp
-[[nodiscard]] int doctor(Context& context);
+// doctor.cpp: 0 if all is well, 1 if something is not.
+[[nodiscard]] int doctor(Context& context, const std::vector<std::string>& providers);
 
 // completion.cpp: the script for "bash" or "zsh", made from the program's own grammar.
 [[nodiscard]] std::string completion_script(const CLI::App& app, const std::string& shell);
