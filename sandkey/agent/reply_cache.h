@@ -1,7 +1,7 @@
 // Replies by idempotency key, so that a repeated request runs nothing twice.
 #pragma once
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 
 #include <boost/asio/any_io_executor.hpp>
 

@@ -1,6 +1,6 @@
 #include "sandkey/agent/mcp/mcp_proxy.h"
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/agent/mcp/json_rpc.h"
 #include "sandkey/agent/mcp/stdio_server.h"
 #include "sandkey/agent/process.h"

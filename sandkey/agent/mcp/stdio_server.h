@@ -2,7 +2,7 @@
 // requests to it, its restarts and its end.
 #pragma once
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/agent/mcp/json_rpc.h"
 #include "sandkey/agent/mcp/mcp_config.h"
 #include "sandkey/base/json.h"

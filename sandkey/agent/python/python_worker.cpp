@@ -1,6 +1,6 @@
 #include "sandkey/agent/python/python_worker.h"
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/python/cell_output.h"
 #include "sandkey/agent/python/worker_source.h"

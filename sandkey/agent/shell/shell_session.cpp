@@ -1,6 +1,6 @@
 #include "sandkey/agent/shell/shell_session.h"
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/agent/private_folder.h"
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/shell/shell_hooks.h"

@@ -2,7 +2,7 @@
 // sandbox.
 #pragma once
 
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/agent/streams/output_window.h"
 #include "sandkey/base/json.h"
 

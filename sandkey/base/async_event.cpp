@@ -1,10 +1,10 @@
-#include "sandkey/agent/async_event.h"
+#include "sandkey/base/async_event.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-namespace sandkey::agent {
+namespace sandkey {
 
 namespace asio = boost::asio;
 
@@ -21,4 +21,4 @@ asio::awaitable<bool> AsyncEvent::wait_until(TimePoint deadline) {
   co_return error == asio::error::operation_aborted;
 }
 
-}  // namespace sandkey::agent
+}  // namespace sandkey

@@ -1,4 +1,4 @@
-// A condition that coroutines of the agent's one thread wait for.
+// A condition that coroutines of one thread wait for.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -8,7 +8,7 @@
 #include <chrono>
 #include <vector>
 
-namespace sandkey::agent {
+namespace sandkey {
 
 // Use as a condition variable: check your predicate, then wait, and check again. Since everything runs on one
 // thread, nothing can be notified between the check and the wait.
@@ -31,4 +31,4 @@ class AsyncEvent {
   std::vector<boost::asio::steady_timer*> waiters_;
 };
 
-}  // namespace sandkey::agent
+}  // namespace sandkey
