@@ -604,8 +604,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     SandboxIntent wanted = intent();
     provider_->check(wanted);
     const Capabilities can = provider_->capabilities();
-    if (can.renew) lease_ = wanted.lease ? wanted.lease : can.default_lease;
-    if (can.renew && !lease_ && wanted.keep) lease_ = kDefaultLease;
+    if (can.renew) {
+      lease_ = wanted.lease;
+      if (!lease_ && wanted.keep) lease_ = kDefaultLease;
+      if (!lease_) lease_ = can.default_lease;
+    }
     if (lease_) wanted.lease = lease_;
     lease_is_fresh_ = true;
     co_return co_await provider_->create(std::move(wanted), deadline);

@@ -119,6 +119,7 @@ HttpRequest AgentClient::request(std::string method, std::string path, QueryPara
   made.method = std::move(method);
   made.url = access_.endpoint.url(path, query);
   made.unix_socket = access_.endpoint.unix_socket();
+  made.headers.set_all(access_.headers);
   if (!access_.session_key.empty()) made.headers.set("X-Session-API-Key", access_.session_key);
   made.operation = std::move(operation);
   made.deadline = deadline;
@@ -195,6 +196,8 @@ asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
     co_await require_sandbox(operation);
     std::rethrow_exception(unreached);
   }
+  // What stands before the sandbox says this where there is none (any more).
+  if (response.status >= 502 && response.status <= 504) co_await require_sandbox(operation);
   if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
   co_return response;
 }

@@ -73,7 +73,7 @@ asio::awaitable<SandboxId> FixedAgent::create(SandboxIntent, Deadline) {
   co_return SandboxId{};
 }
 
-asio::awaitable<std::string> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {
+asio::awaitable<ExposedPort> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {
   throw unsupported("expose a port");
   co_return std::string();
 }

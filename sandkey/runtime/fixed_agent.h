@@ -25,7 +25,7 @@ class FixedAgent final : public Provider {
   asio::awaitable<void> destroy(SandboxId id, Deadline deadline) override;  // leaves it alone
   // All unsupported.
   asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override;
-  asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) override;
+  asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override;
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override;
   asio::awaitable<void> pause(SandboxId id, Deadline deadline) override;

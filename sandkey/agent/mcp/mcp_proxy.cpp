@@ -1,9 +1,9 @@
 #include "sandkey/agent/mcp/mcp_proxy.h"
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/agent/mcp/json_rpc.h"
 #include "sandkey/agent/mcp/stdio_server.h"
 #include "sandkey/agent/process.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/net/http_server.h"

@@ -2,9 +2,9 @@
 // requests to it, its restarts and its end.
 #pragma once
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/agent/mcp/json_rpc.h"
 #include "sandkey/agent/mcp/mcp_config.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/json.h"
 
 #include <boost/asio/any_io_executor.hpp>

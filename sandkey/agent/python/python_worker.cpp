@@ -1,9 +1,9 @@
 #include "sandkey/agent/python/python_worker.h"
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/python/cell_output.h"
 #include "sandkey/agent/python/worker_source.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 

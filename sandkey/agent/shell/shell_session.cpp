@@ -1,11 +1,11 @@
 #include "sandkey/agent/shell/shell_session.h"
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/agent/private_folder.h"
 #include "sandkey/agent/process.h"
 #include "sandkey/agent/shell/shell_hooks.h"
 #include "sandkey/agent/shell/shell_syntax.h"
 #include "sandkey/agent/shell/terminal_screen.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/base/utf8.h"

@@ -2,8 +2,8 @@
 // sandbox.
 #pragma once
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/agent/streams/output_window.h"
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/json.h"
 
 #include <boost/asio/any_io_executor.hpp>

@@ -1,4 +1,4 @@
-// E2B as the registry knows it.
+// Sandboxes at E2B.
 #pragma once
 
 #include "sandkey/providers/e2b/account.h"
@@ -7,9 +7,14 @@
 
 namespace sandkey::e2b {
 
+// `account` is what authenticate() made.
+[[nodiscard]] std::shared_ptr<Provider> open(Engine& engine, const OpenHandsConfig& config,
+                                             const std::shared_ptr<AuthenticatedAccount>& account);
+
 inline constexpr ProviderEntry kEntry{
     .name = "e2b",
     .summary = "E2B: https://e2b.dev",
-    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = &authenticate}};
+    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = &authenticate},
+    .open = &open};
 
 }  // namespace sandkey::e2b

@@ -106,9 +106,10 @@ class LocalProvider final : public Provider {
     co_return AgentAccess{Endpoint::parse(address, "the sandbox's socket")};
   }
 
-  asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
+  asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
     const std::uint16_t here = co_await host_.expose(std::move(id.value), port, deadline);
-    co_return "http://127.0.0.1:" + std::to_string(here);
+    ExposedPort exposed{.url = "http://127.0.0.1:" + std::to_string(here)};
+    co_return exposed;
   }
 
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
