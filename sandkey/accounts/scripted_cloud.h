@@ -17,6 +17,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -48,9 +49,14 @@ class ScriptedApi {
     const std::lock_guard lock(mutex_);
     return heads_;
   }
+  [[nodiscard]] std::vector<std::string> bodies() const {
+    const std::lock_guard lock(mutex_);
+    return bodies_;
+  }
   void forget_requests() {
     const std::lock_guard lock(mutex_);
     heads_.clear();
+    bodies_.clear();
   }
 
   [[nodiscard]] const std::string& url() const { return server_.url; }
@@ -63,12 +69,20 @@ class ScriptedApi {
   }
 
  private:
+  static std::size_t length_of_body(const std::string& head) {
+    constexpr std::string_view kName = "Content-Length: ";
+    const std::size_t at = head.find(kName);
+    return at == std::string::npos ? 0 : std::stoul(head.substr(at + kName.size()));
+  }
+
   void serve(Connection& connection) {
     for (std::string head = connection.read_head(); !head.empty(); head = connection.read_head()) {
+      const std::string body = connection.read_exactly(length_of_body(head));
       ScriptedAnswer now;
       {
         const std::lock_guard lock(mutex_);
         heads_.push_back(head);
+        bodies_.push_back(body);
         if (answers_.empty()) return;
         now = answers_.front();
         if (answers_.size() > 1) answers_.pop_front();
@@ -83,6 +97,7 @@ class ScriptedApi {
   mutable std::mutex mutex_;
   std::deque<ScriptedAnswer> answers_;
   std::vector<std::string> heads_;
+  std::vector<std::string> bodies_;
   Server server_;  // last: its threads use the rest
 };
 
