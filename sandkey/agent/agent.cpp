@@ -1,5 +1,6 @@
 #include "sandkey/agent/agent.h"
 
+#include "sandkey/agent/entries.h"
 #include "sandkey/agent/files/file_actions.h"
 #include "sandkey/agent/mcp/mcp_proxy.h"
 #include "sandkey/agent/process.h"
@@ -9,6 +10,7 @@
 #include "sandkey/agent/transfers.h"
 #include "sandkey/agent/version.h"
 #include "sandkey/agent/viewer/file_viewer.h"
+#include "sandkey/agent/watch.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/base/unique_fd.h"
@@ -171,6 +173,23 @@ class Agent::Impl {
     } else if (path == "stat") {
       require_method(exchange, "GET");
       co_await get_stat(exchange);
+    } else if (path == "entries" && exchange.method() == "DELETE") {
+      co_await remove_entries(exchange);
+    } else if (path == "entries") {
+      require_method(exchange, "GET");
+      co_await list_entries(exchange);
+    } else if (path == "folder") {
+      require_method(exchange, "POST");
+      co_await make_folder(exchange);
+    } else if (path == "move") {
+      require_method(exchange, "POST");
+      co_await move_entry(exchange);
+    } else if (path == "attributes") {
+      require_method(exchange, "PUT");
+      co_await set_attributes(exchange);
+    } else if (path == "watch") {
+      require_method(exchange, "GET");
+      co_await watch_folder(executor_, exchange);
     } else {
       const bool known = co_await streams_.handle(exchange, path);
       if (!known) throw HttpError(404, "There is no route " + exchange.path() + ".");

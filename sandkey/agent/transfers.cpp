@@ -1,5 +1,6 @@
 #include "sandkey/agent/transfers.h"
 
+#include "sandkey/agent/request_parts.h"
 #include "sandkey/base/archive/archive.h"
 #include "sandkey/base/blocking_task.h"
 #include "sandkey/base/descriptors.h"
@@ -24,8 +25,10 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string_view>
@@ -42,35 +45,6 @@ using net::HttpExchange;
 
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kPiece = std::size_t{64} * 1024;
-
-int status_of(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::invalid_argument:
-    case ErrorCode::protocol:
-      return 400;
-    case ErrorCode::permission_denied:
-      return 403;
-    case ErrorCode::not_found:
-      return 404;
-    case ErrorCode::conflict:
-      return 409;
-    case ErrorCode::quota_exceeded:
-      return 507;
-    default:
-      return 500;
-  }
-}
-
-std::string absolute_path(const HttpExchange& exchange, std::string_view parameter) {
-  const std::optional<std::string> path = exchange.query(parameter);
-  if (!path || path->empty())
-    throw HttpError(422, "The query parameter '" + std::string(parameter) + "' is missing.");
-  if (path->front() != '/') {
-    throw HttpError(400, "'" + std::string(parameter) + "' must be an absolute path, not " + *path + ".");
-  }
-  if (path->find('\0') != std::string::npos) throw HttpError(400, "The path has a NUL byte in it.");
-  return *path;
-}
 
 unsigned mode_of(const HttpExchange& exchange, unsigned fallback) {
   const std::optional<std::string> text = exchange.query("mode");
@@ -95,6 +69,11 @@ bool flag_of(const HttpExchange& exchange, std::string_view parameter) {
     if (text == no) return false;
   }
   throw HttpError(422, "The query parameter '" + std::string(parameter) + "' must be true or false.");
+}
+
+off_t to_offset(std::uint64_t value) {
+  return static_cast<off_t>(
+      std::min<std::uint64_t>(value, static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())));
 }
 
 void write_all(int fd, std::string_view bytes, const std::string& what) {
@@ -151,6 +130,13 @@ class NewFile {
   std::string temporary_;
   UniqueFd fd_;
 };
+
+// The file itself, emptied: it stays the one that others watch, link to or have open.
+UniqueFd open_in_place(const std::string& path, unsigned mode) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, mode));
+  if (!fd) throw system_error("writing " + path, errno);
+  return fd;
+}
 
 // The `file` field of the form, written to where it belongs as it arrives.
 class UploadParser final : public net::MultipartParser {
@@ -359,6 +345,11 @@ asio::awaitable<void> get_file(HttpExchange& exchange) {
     failure.emplace(ErrorCode::conflict, "reading " + path + ": it is not a regular file");
   }
   if (failure) throw HttpError(status_of(*failure), failure->what());
+  const std::uint64_t offset = number(exchange, "offset").value_or(0);
+  std::uint64_t left = number(exchange, "length").value_or(std::numeric_limits<std::uint64_t>::max());
+  if (offset > 0 && ::lseek(fd.get(), to_offset(offset), SEEK_SET) < 0) {
+    throw HttpError(400, "'offset' is beyond what a file can hold.");
+  }
   std::array<char, 8> mode{};
   const auto mode_end = std::to_chars(mode.data(), mode.data() + mode.size(), info.st_mode & 0777U, 8).ptr;
   // Chunked, since a file may grow or shrink while it is sent.
@@ -366,11 +357,12 @@ asio::awaitable<void> get_file(HttpExchange& exchange) {
       {{"X-Sandkey-Mode", std::string_view(mode.data(), static_cast<std::size_t>(mode_end - mode.data()))}}};
   bool alive = co_await exchange.start(200, "application/octet-stream", std::nullopt, headers);
   std::vector<char> buffer(kPiece);
-  while (alive) {
-    const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size());
+  while (alive && left > 0) {
+    const ssize_t n = ::read(fd.get(), buffer.data(), std::min<std::uint64_t>(buffer.size(), left));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) exchange.abort();
     if (n <= 0) break;
+    left -= static_cast<std::uint64_t>(n);
     alive = co_await exchange.write({buffer.data(), static_cast<std::size_t>(n)});
   }
   (void)co_await exchange.finish();
@@ -379,19 +371,27 @@ asio::awaitable<void> get_file(HttpExchange& exchange) {
 asio::awaitable<void> put_file(HttpExchange& exchange) {
   const std::string path = absolute_path(exchange, "path");
   const unsigned mode = mode_of(exchange, 0644);
+  const bool in_place = exchange.query("in_place").value_or("") == "1";
   std::optional<HttpError> failure;
   try {
     make_folder(fs::path(path).parent_path());
-    NewFile file{fs::path(path)};
+    std::optional<NewFile> whole;
+    UniqueFd existing;
+    if (in_place) {
+      existing = open_in_place(path, mode);
+    } else {
+      whole.emplace(fs::path(path));
+    }
+    const int fd = in_place ? existing.get() : whole->fd();
     std::vector<char> buffer(kPiece);
     std::uint64_t total = 0;
     while (true) {
       const std::size_t n = co_await exchange.read_some(buffer);
       if (n == 0) break;
-      file.write({buffer.data(), n});
+      write_all(fd, {buffer.data(), n}, "writing " + path);
       total += n;
     }
-    file.commit(mode);
+    if (whole) whole->commit(mode);
     json::object reply;
     reply["path"] = path;
     reply["bytes"] = total;

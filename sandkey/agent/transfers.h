@@ -22,8 +22,9 @@ namespace sandkey::agent {
                                                           net::HttpExchange& exchange);
 
 // Sandkey's own:
-// GET /sandkey/v1/file?path=ABS: its bytes, with X-Sandkey-Mode (octal). PUT writes it, ?mode=644, parents
-// made.
+// GET /sandkey/v1/file?path=ABS[&offset=N][&length=N]: its bytes, with X-Sandkey-Mode (octal). PUT writes it,
+// ?mode=644, parents made; with &in_place=1 an existing file is overwritten instead of replaced once all is
+// there.
 [[nodiscard]] boost::asio::awaitable<void> get_file(net::HttpExchange& exchange);
 [[nodiscard]] boost::asio::awaitable<void> put_file(net::HttpExchange& exchange);
 // GET /sandkey/v1/tree?path=ABS: a tar of it, named by its last component. PUT unpacks one into path.

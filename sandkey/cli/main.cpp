@@ -326,6 +326,12 @@ void Grammar::add_managing_verbs() {
   verb("providers", "List the providers, what they can, and whether they can be used now",
        "  sandkey providers", [](cli::Context& context) { return cli::show_providers(context); });
 
+  verb("emulate", "Run a program against emulated clouds on this machine",
+       "  sandkey emulate -- pytest tests/\n"
+       "  sandkey emulate --clock virtual -- node agent.mjs\n"
+       "  sandkey emulate > variables &          without a program: serve until interrupted",
+       [this](cli::Context& context) { return cli::emulate(context, options_.command); });
+
   CLI::App* completion = verb("completion", "Print a completion script",
                               "  source <(sandkey completion bash)\n"
                               "  sandkey completion zsh > \"${fpath[1]}/_sandkey\"",
@@ -393,6 +399,14 @@ void Grammar::parse(int argc, char** argv) {
   const auto verb = std::find_if(words.begin(), words.end(), is_word);
   if (verb != words.end() && !has_verb(*verb)) {
     throw CLI::ParseError("there is no verb '" + *verb + "'", CLI::ExitCodes::ExtrasError);
+  }
+  if (verb != words.end() && *verb == "emulate") {
+    // sandkey-emulator reads what follows, --help too.
+    options_.command.assign(verb + 1, words.end());
+    words.erase(verb + 1, words.end());
+    std::reverse(words.begin(), words.end());
+    app_.parse(std::move(words));
+    return;
   }
   // CLI11 takes what follows "--" away from a verb without positional arguments.
   std::vector<std::string> behind;

@@ -72,6 +72,9 @@ struct AuthOptions {
 // doctor.cpp: 0 if all is well, 1 if something is not.
 [[nodiscard]] int doctor(Context& context, const std::vector<std::string>& providers);
 
+// emulate.cpp: hands over to sandkey-emulator, which knows these arguments.
+[[nodiscard]] int emulate(Context& context, const std::vector<std::string>& arguments);
+
 // completion.cpp: the script for "bash" or "zsh", made from the program's own grammar.
 [[nodiscard]] std::string completion_script(const CLI::App& app, const std::string& shell);
 

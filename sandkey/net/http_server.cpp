@@ -63,19 +63,21 @@ std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-std::string error_body(std::string_view detail) {
-  return "{\"detail\":" +
-         boost::json::serialize(boost::json::value(boost::json::string(utf8::sanitize(detail)))) + "}";
-}
-
 // A socket and the one timer that bounds what is done with it.
 struct Connection : std::enable_shared_from_this<Connection> {
   Connection(Socket accepted, const asio::any_io_executor& executor)
       : socket(std::move(accepted)), timer(executor) {}
 
+  void close() noexcept {
+    boost::system::error_code ignored;
+    socket.close(ignored);
+    if (session) session->close();
+  }
+
   Socket socket;
   asio::steady_timer timer;
-  std::uint64_t deadlines = 0;  // counts them, so that one that is over does nothing
+  std::uint64_t deadlines = 0;                     // counts them, so that one that is over does nothing
+  std::shared_ptr<HttpProtocol::Session> session;  // has taken over the socket
 };
 
 // Cancels the connection's operations when time is up. Unlike Beast's it leaves the socket open, so that a
@@ -112,15 +114,16 @@ class Deadline {
 
 class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
  public:
-  Impl(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
+  Impl(asio::any_io_executor executor, Handler handler, HttpServerOptions options,
+       std::shared_ptr<HttpProtocol> other)
       : executor_(std::move(executor)),
         handler_(std::move(handler)),
         options_(options),
+        other_(std::move(other)),
         sweep_timer_(executor_) {}
 
   void listen(UniqueFd fd, int family, int protocol) {
-    if (acceptors_.empty())
-      asio::co_spawn(executor_, close_idle_connections(shared_from_this()), asio::detached);
+    start_sweeping();
     auto acceptor = std::make_shared<Acceptor>(executor_);
     acceptor->assign(Protocol(family, protocol), fd.release());
     acceptors_.push_back(acceptor);
@@ -128,12 +131,25 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
     asio::co_spawn(executor_, accept_loop(shared_from_this(), acceptor), asio::detached);
   }
 
+  void adopt(UniqueFd connection) {
+    if (stopped_ || connections_.size() >= options_.max_connections) return;
+    start_sweeping();
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (::getsockname(connection.get(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+      throw system_error("serving a connection", errno);
+    }
+    Socket socket(executor_);
+    socket.assign(Protocol(storage.ss_family, 0), connection.release());
+    asio::co_spawn(executor_, serve(shared_from_this(), std::move(socket)), asio::detached);
+  }
+
   void stop() {
     stopped_ = true;
     boost::system::error_code ignored;
     for (const auto& acceptor : acceptors_) acceptor->close(ignored);
     acceptors_.clear();
-    for (const auto& [connection, idle_since] : connections_) connection->socket.close(ignored);
+    for (const auto& [connection, idle_since] : connections_) connection->close();
     sweep_timer_.cancel();
   }
 
@@ -165,6 +181,13 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
 
   static asio::awaitable<void> serve(std::shared_ptr<Impl> self, Socket socket);
 
+  // Owned like the acceptors: stop() ends it.
+  void start_sweeping() {
+    if (sweeping_) return;
+    sweeping_ = true;
+    asio::co_spawn(executor_, close_idle_connections(shared_from_this()), asio::detached);
+  }
+
   // One timer for all idle connections instead of one each. Ended by stop().
   static asio::awaitable<void> close_idle_connections(std::shared_ptr<Impl> self) {
     while (!self->stopped_) {
@@ -182,7 +205,9 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
   asio::any_io_executor executor_;
   Handler handler_;
   HttpServerOptions options_;
+  std::shared_ptr<HttpProtocol> other_;
   bool stopped_ = false;
+  bool sweeping_ = false;
   std::vector<std::shared_ptr<Acceptor>> acceptors_;
   std::unordered_map<Connection*, TimePoint> connections_;  // idle since; TimePoint::max() while at work
   asio::steady_timer sweep_timer_;
@@ -190,14 +215,6 @@ class HttpServer::Impl : public std::enable_shared_from_this<HttpServer::Impl> {
 };
 
 namespace {
-
-// The path of a target that names the server as well, as a request to a proxy does (RFC 9112, 3.2.2).
-std::string_view without_authority(std::string_view target) {
-  constexpr std::string_view kScheme = "http://";
-  if (!target.starts_with(kScheme)) return target;
-  const std::size_t path = target.find_first_of("/?", kScheme.size());
-  return path == std::string_view::npos ? std::string_view("/") : target.substr(path);
-}
 
 class Exchange final : public HttpExchange {
  public:
@@ -214,34 +231,24 @@ class Exchange final : public HttpExchange {
   }
 
   std::string_view method() const override { return view(parser_.get().method_string()); }
+  std::string_view target() const override { return view(parser_.get().target()); }
   const std::string& path() const override { return path_; }
 
-  std::optional<std::string> query(std::string_view name) const override {
-    std::string_view rest = query_;
-    while (!rest.empty()) {
-      const std::size_t end = rest.find('&');
-      const std::string_view pair = rest.substr(0, end);
-      const std::size_t equals = pair.find('=');
-      const auto key = percent_decode(pair.substr(0, equals), true);
-      if (key && *key == name) {
-        if (equals == std::string_view::npos) return std::string();
-        auto value = percent_decode(pair.substr(equals + 1), true);
-        if (!value)
-          throw HttpError(400, "The query parameter '" + *key + "' has a malformed percent escape.");
-        return value;
-      }
-      if (end == std::string_view::npos) break;
-      rest.remove_prefix(end + 1);
-    }
-    return std::nullopt;
-  }
+  std::optional<std::string> query(std::string_view name) const override { return query_value(query_, name); }
 
   std::string_view header(std::string_view name) const override {
     const auto found = parser_.get().find(beast::string_view(name.data(), name.size()));
     return found == parser_.get().end() ? std::string_view() : view(found->value());
   }
 
+  std::vector<Header> headers() const override {
+    std::vector<Header> all;
+    for (const auto& field : parser_.get()) all.emplace_back(view(field.name_string()), view(field.value()));
+    return all;
+  }
+
   asio::awaitable<std::size_t> read_some(std::span<char> into) override {
+    if (upgraded_) co_return co_await read_raw(into);
     if (parser_.is_done()) co_return 0;
     if (!continued_) {
       continued_ = true;
@@ -329,16 +336,31 @@ class Exchange final : public HttpExchange {
     co_return co_await send(buffers);
   }
 
-  asio::awaitable<bool> finish() override {
-    if (chunked_ && !is_head()) co_return co_await send(asio::buffer("0\r\n\r\n", 5));
-    co_return !broken_;
+  asio::awaitable<bool> finish() override { co_return co_await finish_with({}); }
+
+  asio::awaitable<bool> finish_with(std::span<const Header> trailers) override {
+    if (!chunked_ || is_head()) co_return !broken_;
+    std::string end = "0\r\n";
+    for (const auto& [name, value] : trailers) end.append(name).append(": ").append(value).append("\r\n");
+    end.append("\r\n");
+    co_return co_await send(asio::buffer(end));
+  }
+
+  asio::awaitable<bool> upgrade(std::span<const Header> headers) override {
+    if (parser_.get().version() < 11 || !parser_.is_done()) co_return false;
+    std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
+    for (const auto& [name, value] : headers) head.append(name).append(": ").append(value).append("\r\n");
+    head.append("\r\n");
+    replied_ = true;
+    upgraded_ = true;
+    keep_alive_ = false;
+    co_return co_await send(asio::buffer(head));
   }
 
   void abort() override {
     broken_ = true;
     keep_alive_ = false;
-    boost::system::error_code ignored;
-    connection_.socket.close(ignored);
+    connection_.close();
   }
 
   bool replied() const override { return replied_; }
@@ -354,6 +376,18 @@ class Exchange final : public HttpExchange {
     const auto [error, n] = co_await asio::async_write(connection_.socket, buffers, kAsTuple);
     if (error) abort();
     co_return !error;
+  }
+
+  // Of a connection that no longer speaks HTTP: silence may be long.
+  asio::awaitable<std::size_t> read_raw(std::span<char> into) {
+    if (buffer_.size() > 0) {
+      const std::size_t n = asio::buffer_copy(asio::buffer(into.data(), into.size()), buffer_.data());
+      buffer_.consume(n);
+      co_return n;
+    }
+    const auto [error, n] =
+        co_await connection_.socket.async_read_some(asio::buffer(into.data(), into.size()), kAsTuple);
+    co_return error ? 0 : n;
   }
 
   // Takes the rest of a body that the handler left, so that the next request starts where it should.
@@ -410,6 +444,7 @@ class Exchange final : public HttpExchange {
   bool replied_ = false;
   bool chunked_ = false;
   bool broken_ = false;
+  bool upgraded_ = false;
 };
 
 // Beast's own reader takes no account of header lines it has already stored, so many small ones would grow
@@ -432,6 +467,20 @@ asio::awaitable<boost::system::error_code> read_head(Connection& connection, bea
     std::size_t n = 0;
     std::tie(error, n) = co_await connection.socket.async_read_some(buffer.prepare(kHeadPiece), kAsTuple);
     if (error) co_return error;
+    buffer.commit(n);
+  }
+}
+
+// Whether the connection begins with the preface; reads no further than it takes to tell.
+asio::awaitable<bool> begins_with(Connection& connection, beast::flat_buffer& buffer,
+                                  std::string_view preface, std::chrono::milliseconds timeout) {
+  const Deadline deadline(connection, timeout);
+  while (true) {
+    const std::string_view begun(static_cast<const char*>(buffer.data().data()), buffer.size());
+    if (begun.substr(0, preface.size()) != preface.substr(0, begun.size())) co_return false;
+    if (begun.size() >= preface.size()) co_return true;
+    const auto [error, n] = co_await connection.socket.async_read_some(buffer.prepare(kHeadPiece), kAsTuple);
+    if (error) co_return false;
     buffer.commit(n);
   }
 }
@@ -470,8 +519,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket
     Connection* connection;
     ~Registration() {
       connections.erase(connection);
-      boost::system::error_code ignored;
-      connection->socket.close(ignored);
+      connection->close();
     }
   };
   TimePoint& idle_since = self->connections_.emplace(&connection, TimePoint::max()).first->second;
@@ -479,6 +527,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket
   const HttpServerOptions& options = self->options_;
 
   beast::flat_buffer buffer(std::max(options.max_header_bytes, std::size_t{64 * 1024}));
+  bool first = true;
   while (!self->stopped_) {
     if (buffer.size() == 0) {
       buffer.shrink_to_fit();  // an idle connection holds no memory
@@ -487,6 +536,18 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket
       idle_since = TimePoint::max();
       if (error) co_return;
     }
+    if (first && self->other_) {
+      const bool other =
+          co_await begins_with(connection, buffer, self->other_->preface(), options.header_timeout);
+      if (other) {
+        std::string begun(static_cast<const char*>(buffer.data().data()), buffer.size());
+        connection.session = self->other_->start(self->executor_, UniqueFd(connection.socket.release()),
+                                                 std::move(begun), self->handler_, options);
+        co_await connection.session->run();
+        co_return;
+      }
+    }
+    first = false;
     Parser parser;
     parser.header_limit(static_cast<std::uint32_t>(options.max_header_bytes));
     parser.body_limit(boost::none);  // handlers bound what they read
@@ -544,8 +605,9 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Impl> self, Socket
   }
 }
 
-HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, HttpServerOptions options)
-    : impl_(std::make_shared<Impl>(std::move(executor), std::move(handler), options)) {}
+HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, HttpServerOptions options,
+                       std::shared_ptr<HttpProtocol> other)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(handler), options, std::move(other))) {}
 
 HttpServer::~HttpServer() {
   stop();
@@ -636,6 +698,40 @@ void HttpServer::listen_descriptor(int fd) {
     throw system_error("listening on descriptor " + std::to_string(fd), errno);
   }
   impl_->listen(UniqueFd(fd), storage.ss_family, storage.ss_family == AF_UNIX ? 0 : IPPROTO_TCP);
+}
+
+void HttpServer::serve_connection(UniqueFd connection) {
+  impl_->adopt(std::move(connection));
+}
+
+std::string error_body(std::string_view detail) {
+  return "{\"detail\":" +
+         boost::json::serialize(boost::json::value(boost::json::string(utf8::sanitize(detail)))) + "}";
+}
+
+std::string_view without_authority(std::string_view target) noexcept {
+  constexpr std::string_view kScheme = "http://";
+  if (!target.starts_with(kScheme)) return target;
+  const std::size_t path = target.find_first_of("/?", kScheme.size());
+  return path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+}
+
+std::optional<std::string> query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::size_t end = query.find('&');
+    const std::string_view pair = query.substr(0, end);
+    const std::size_t equals = pair.find('=');
+    const auto key = percent_decode(pair.substr(0, equals), true);
+    if (key && *key == name) {
+      if (equals == std::string_view::npos) return std::string();
+      auto value = percent_decode(pair.substr(equals + 1), true);
+      if (!value) throw HttpError(400, "The query parameter '" + *key + "' has a malformed percent escape.");
+      return value;
+    }
+    if (end == std::string_view::npos) break;
+    query.remove_prefix(end + 1);
+  }
+  return std::nullopt;
 }
 
 std::string_view reason_phrase(int status) noexcept {

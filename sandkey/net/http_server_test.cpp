@@ -106,6 +106,11 @@ asio::awaitable<void> handle(Stage& stage, HttpExchange& exchange) {
   } else if (path == "/method") {
     co_await exchange.reply(
         200, std::string(exchange.method()) + " " + std::string(exchange.header("x-some")), "text/plain");
+  } else if (path == "/heads") {
+    std::string text(exchange.target());
+    for (const auto& [name, value] : exchange.headers())
+      text.append("\n").append(name).append("=").append(value);
+    co_await exchange.reply(200, std::move(text), "text/plain");
   } else if (path == "/none") {
     co_await exchange.reply(204, "", "");
   } else if (path == "/stream" || path == "/sized") {
@@ -132,6 +137,24 @@ asio::awaitable<void> handle(Stage& stage, HttpExchange& exchange) {
     if (alive) std::abort();
   } else if (path == "/silent") {
     co_return;
+  } else if (path == "/upgrade") {
+    const std::array<HttpExchange::Header, 2> headers{{{"Connection", "Upgrade"}, {"Upgrade", "echo"}}};
+    const bool upgraded = co_await exchange.upgrade(headers);
+    if (!upgraded) throw HttpError(400, "no upgrade");
+    std::array<char, 64> piece{};
+    std::size_t n = 1;
+    while (n > 0) {
+      n = co_await exchange.read_some(piece);
+      if (n > 0) (void)co_await exchange.write(std::span(piece.data(), n));
+    }
+    const std::string bye = "bye";
+    (void)co_await exchange.write(bye);
+  } else if (path == "/trailers") {
+    (void)co_await exchange.start(200, "text/plain");
+    const std::string piece = "x";
+    (void)co_await exchange.write(piece);
+    const std::array<HttpExchange::Header, 1> trailers{{{"X-End", "1"}}};
+    (void)co_await exchange.finish_with(trailers);
   } else if (path == "/wait") {
     stage.waiting.set_value();
     while (!stage.is_released) (void)co_await stage.released.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -442,6 +465,58 @@ TEST_F(HttpServerTest, GivesMethodHeadersAndQuery) {
   EXPECT_EQ(ask(server, "GET /query?q HTTP/1.1\r\n\r\n").body, "");
   EXPECT_EQ(ask(server, "GET /query?qq=1&&=2 HTTP/1.1\r\n\r\n").body, "(none)");
   EXPECT_EQ(ask(server, "GET /query HTTP/1.1\r\n\r\n").body, "(none)");
+}
+
+TEST_F(HttpServerTest, GivesTheTargetAsItCameAndEveryHeader) {
+  Server server;
+  server.run();
+  EXPECT_EQ(
+      ask(server,
+          "GET /he%61ds?a=%2F&a=+ HTTP/1.1\r\nHost: one\r\nX-Twice: 1\r\nx-twice:  2 \r\nX-Empty:\r\n\r\n")
+          .body,
+      "/he%61ds?a=%2F&a=+\nHost=one\nX-Twice=1\nx-twice=2\nX-Empty=");
+  EXPECT_EQ(ask(server, "GET http://other/heads HTTP/1.1\r\n\r\n").body, "http://other/heads");
+}
+
+TEST_F(HttpServerTest, HandsAnUpgradedConnectionToTheHandler) {
+  Server server;
+  server.run();
+  RawClient client = server.connect();
+  // What follows the request at once belongs to the new protocol as well.
+  ASSERT_TRUE(client.send("GET /upgrade HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly"));
+  std::string seen;
+  std::array<char, 256> piece{};
+  const auto receive_until = [&](std::string_view end) {
+    while (!seen.ends_with(end)) {
+      const ssize_t n = ::recv(client.fd(), piece.data(), piece.size(), 0);
+      if (n <= 0) break;
+      seen.append(piece.data(), static_cast<std::size_t>(n));
+    }
+  };
+  receive_until("early");
+  EXPECT_EQ(seen, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
+  ASSERT_TRUE(client.send("late"));
+  receive_until("late");
+  client.end_sending();
+  receive_until("bye");
+  EXPECT_TRUE(seen.ends_with("earlylatebye")) << seen;
+  EXPECT_TRUE(client.at_end());
+  EXPECT_EQ(ask(server, "GET /upgrade HTTP/1.0\r\n\r\n").status, 400);
+}
+
+TEST_F(HttpServerTest, SendsTrailers) {
+  Server server;
+  server.run();
+  RawClient client = server.connect();
+  ASSERT_TRUE(client.send("GET /trailers HTTP/1.1\r\nConnection: close\r\n\r\n"));
+  std::string seen;
+  std::array<char, 256> piece{};
+  ssize_t n = 1;
+  while (n > 0) {
+    n = ::recv(client.fd(), piece.data(), piece.size(), 0);
+    if (n > 0) seen.append(piece.data(), static_cast<std::size_t>(n));
+  }
+  EXPECT_TRUE(seen.ends_with("1\r\nx\r\n0\r\nX-End: 1\r\n\r\n")) << seen;
 }
 
 TEST_F(HttpServerTest, DecodesThePath) {

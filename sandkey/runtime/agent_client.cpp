@@ -100,6 +100,36 @@ HttpBodySource file_source(std::shared_ptr<UniqueFd> file, std::string what, Age
   };
 }
 
+RemoteEntry::Type type_of(std::string_view name) {
+  if (name == "file") return RemoteEntry::Type::file;
+  if (name == "directory") return RemoteEntry::Type::directory;
+  return name == "symlink" ? RemoteEntry::Type::symlink : RemoteEntry::Type::other;
+}
+
+RemoteEntry read_entry(const json::object& object) {
+  const auto number = [&object](std::string_view key) {
+    return static_cast<unsigned>(find_integer(object, key).value_or(0));
+  };
+  RemoteEntry entry;
+  entry.type = type_of(find_string(object, "type").value_or("other"));
+  entry.path = std::string(find_string(object, "path").value_or(""));
+  entry.size = static_cast<std::uint64_t>(std::max(0LL, find_integer(object, "size").value_or(0)));
+  entry.mode = number("mode");
+  entry.uid = number("uid");
+  entry.gid = number("gid");
+  entry.modified = std::chrono::nanoseconds(find_integer(object, "modified").value_or(0));
+  entry.target = std::string(find_string(object, "target").value_or(""));
+  if (const auto type = find_string(object, "target_type")) entry.target_type = type_of(*type);
+  entry.target_mode = number("target_mode");
+  if (const json::value* attributes = find(object, "attributes");
+      attributes != nullptr && attributes->is_object()) {
+    for (const auto& [name, value] : attributes->get_object()) {
+      if (value.is_string()) entry.attributes.emplace(name, value.get_string());
+    }
+  }
+  return entry;
+}
+
 UniqueFd open_to_read(const fs::path& path, struct stat& info) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file || ::fstat(file.get(), &info) != 0) throw system_error("reading " + path.string(), errno);
@@ -331,6 +361,117 @@ asio::awaitable<RemoteStat> AgentClient::stat(std::string path, Deadline deadlin
       static_cast<std::uint64_t>(std::max(0LL, find_integer(value.get_object(), "size").value_or(0)));
   result.mode = static_cast<unsigned>(find_integer(value.get_object(), "mode").value_or(0));
   co_return result;
+}
+
+asio::awaitable<std::vector<RemoteEntry>> AgentClient::entries(std::string path, unsigned depth,
+                                                               Deadline deadline, std::string attributes) {
+  QueryParameters query{{"path", path}, {"depth", std::to_string(depth)}};
+  if (!attributes.empty()) query.emplace_back("attributes", attributes);
+  const std::string operation = "look at " + path;
+  const HttpResponse response =
+      co_await call(request("GET", "/sandkey/v1/entries", std::move(query), operation, deadline));
+  const json::value value = parse_json(response.body, "the list of entries");
+  const json::value* list = value.is_object() ? find(value.get_object(), "entries") : nullptr;
+  if (list == nullptr || !list->is_array() || list->get_array().empty()) {
+    throw Error(ErrorCode::protocol, operation + ": the reply is not a list of entries");
+  }
+  std::vector<RemoteEntry> entries;
+  entries.reserve(list->get_array().size());
+  for (const json::value& entry : list->get_array()) {
+    if (!entry.is_object())
+      throw Error(ErrorCode::protocol, operation + ": the reply holds what is no entry");
+    entries.push_back(read_entry(entry.get_object()));
+  }
+  co_return entries;
+}
+
+asio::awaitable<void> AgentClient::make_folder(std::string path, Deadline deadline) {
+  QueryParameters query{{"path", path}};
+  (void)co_await call(
+      request("POST", "/sandkey/v1/folder", std::move(query), "make the folder " + path, deadline));
+}
+
+asio::awaitable<void> AgentClient::move(std::string from, std::string to, Deadline deadline) {
+  QueryParameters query{{"from", from}, {"to", to}};
+  (void)co_await call(
+      request("POST", "/sandkey/v1/move", std::move(query), "move " + from + " to " + to, deadline));
+}
+
+asio::awaitable<void> AgentClient::remove(std::string path, Deadline deadline) {
+  QueryParameters query{{"path", path}};
+  (void)co_await call(request("DELETE", "/sandkey/v1/entries", std::move(query), "remove " + path, deadline));
+}
+
+asio::awaitable<void> AgentClient::set_attributes(std::string path, std::string prefix,
+                                                  std::map<std::string, std::string> attributes,
+                                                  Deadline deadline) {
+  QueryParameters query{{"path", path}, {"prefix", prefix}};
+  HttpRequest made =
+      request("PUT", "/sandkey/v1/attributes", std::move(query), "set attributes of " + path, deadline);
+  made.headers.set("Content-Type", "application/json");
+  json::object body;
+  for (const auto& [name, text] : attributes) body[name] = text;
+  made.body = write_json(body);
+  (void)co_await call(std::move(made));
+}
+
+asio::awaitable<AgentWatch> AgentClient::watch(std::string path, bool recursive, Deadline deadline) {
+  const std::string operation = "watch " + path;
+  QueryParameters query{{"path", path}};
+  if (recursive) query.emplace_back("recursive", "1");
+  HttpStream stream =
+      co_await http_.open(request("GET", "/sandkey/v1/watch", std::move(query), operation, kNoDeadline));
+  if (stream.status() != 200) {
+    const std::string body = co_await stream.read_all(kMaxErrorBody);
+    fail(stream.status(), body, operation);
+  }
+  AgentWatch watch(std::move(stream));
+  const std::optional<json::value> first =
+      co_await engine_.with_deadline(watch.lines_.next(), deadline, operation, "wait for its begin");
+  if (!first || !first->is_object() || !find_bool(first->get_object(), "watching").value_or(false)) {
+    throw Error(ErrorCode::protocol, operation + ": the agent did not say that it watches");
+  }
+  co_return watch;
+}
+
+asio::awaitable<AgentWatch::Event> AgentWatch::next() {
+  const std::optional<json::value> line = co_await lines_.next();
+  if (!line) throw Error(ErrorCode::unavailable, "watch a folder: the agent ended the reply");
+  if (!line->is_object()) throw Error(ErrorCode::protocol, "watch a folder: a line is not an object");
+  const json::object& object = line->get_object();
+  if (const auto error = find_string(object, "error")) {
+    throw Error(ErrorCode::quota_exceeded, "watch a folder: " + std::string(*error));
+  }
+  Event event;
+  event.name = std::string(find_string(object, "name").value_or(""));
+  if (const json::value* events = find(object, "events"); events != nullptr && events->is_array()) {
+    for (const json::value& each : events->get_array()) {
+      if (each.is_string()) event.events.emplace_back(each.get_string());
+    }
+  }
+  co_return event;
+}
+
+asio::awaitable<HttpStream> AgentClient::open_file(std::string path, std::uint64_t offset,
+                                                   std::optional<std::uint64_t> length) {
+  const std::string operation = "read " + path;
+  QueryParameters query{{"path", path}, {"offset", std::to_string(offset)}};
+  if (length) query.emplace_back("length", std::to_string(*length));
+  HttpStream stream =
+      co_await http_.open(request("GET", "/sandkey/v1/file", std::move(query), operation, kNoDeadline));
+  if (stream.status() != 200) {
+    const std::string body = co_await stream.read_all(kMaxErrorBody);
+    fail(stream.status(), body, operation);
+  }
+  co_return stream;
+}
+
+asio::awaitable<void> AgentClient::write_file(std::string path, HttpBodySource bytes, Deadline deadline) {
+  QueryParameters query{{"path", path}, {"in_place", "1"}, {"mode", "644"}};
+  HttpRequest made = request("PUT", "/sandkey/v1/file", std::move(query), "write " + path, deadline);
+  made.source = std::move(bytes);
+  made.repeatable = false;
+  (void)co_await call(std::move(made));
 }
 
 asio::awaitable<void> AgentClient::put_file(fs::path from, std::string to, Deadline deadline,
@@ -586,6 +727,8 @@ std::unique_ptr<AgentStream> AgentClient::exec(const ExecCommand& command) {
     body["rows"] = command.terminal->first;
     body["columns"] = command.terminal->second;
   }
+  if (command.to_end_of_output) body["to_end_of_output"] = true;
+  if (command.linger) body["linger"] = command.linger->count();
   if (command.timeout) body["timeout"] = std::chrono::duration<double>(*command.timeout).count();
   return std::unique_ptr<AgentStream>(
       new AgentStream(*this, std::move(id), "/sandkey/v1/exec", write_json(body)));
@@ -625,6 +768,9 @@ asio::awaitable<HttpStream> AgentStream::open() {
     client_.fail(stream.status(), body, operation);
   }
   started_ = true;
+  if (const auto pid = stream.headers().find("x-sandkey-pid")) {
+    std::from_chars(pid->data(), pid->data() + pid->size(), pid_);
+  }
   co_return stream;
 }
 
@@ -756,6 +902,10 @@ asio::awaitable<void> AgentStream::close_input() {
 
 asio::awaitable<void> AgentStream::signal(int number) {
   return post("signal", {{"number", std::to_string(number)}});
+}
+
+asio::awaitable<void> AgentStream::signal_alone(int number) {
+  return post("signal", {{"number", std::to_string(number)}, {"alone", "1"}});
 }
 
 asio::awaitable<void> AgentStream::resize(unsigned rows, unsigned columns) {

@@ -6,6 +6,7 @@
 #include "sandkey/events/action.h"
 #include "sandkey/events/observation.h"
 #include "sandkey/net/http_client.h"
+#include "sandkey/net/ndjson.h"
 #include "sandkey/runtime/provider.h"
 
 #include <boost/asio/awaitable.hpp>
@@ -42,6 +43,21 @@ struct RemoteStat {
   unsigned mode = 0;
 };
 
+// One entry of a folder, itself and not where it leads.
+struct RemoteEntry {
+  enum class Type { file, directory, symlink, other } type = Type::other;
+  std::string path = {};
+  std::uint64_t size = 0;
+  unsigned mode = 0;  // permissions
+  unsigned uid = 0, gid = 0;
+  std::chrono::nanoseconds modified{0};  // since 1970
+  // Of a symlink: where it leads, as far as that can be said, and what is there, if anything.
+  std::string target = {};
+  std::optional<Type> target_type = std::nullopt;
+  unsigned target_mode = 0;
+  std::map<std::string, std::string> attributes = {};  // those asked for, without their prefix
+};
+
 // A command to run beside the persistent shell, with its own input and outputs.
 struct ExecCommand {
   std::vector<std::string> argv = {};
@@ -50,6 +66,10 @@ struct ExecCommand {
   bool input = true;     // false: its stdin is /dev/null
   std::optional<std::pair<unsigned, unsigned>> terminal = std::nullopt;  // rows, columns
   std::optional<std::chrono::milliseconds> timeout = std::nullopt;  // then it is killed with all it started
+  // It ends when nobody holds its outputs open any more, instead of when the process itself does.
+  bool to_end_of_output = false;
+  // How long it may run without being followed; unset: the agent's five minutes, zero: for ever.
+  std::optional<std::chrono::seconds> linger = std::nullopt;
 };
 
 struct ExecResult {
@@ -63,19 +83,45 @@ using ExecSink = std::function<asio::awaitable<void>(std::size_t channel, std::s
 
 class AgentClient;
 
+// What changes in a folder inside.
+class AgentWatch {
+ public:
+  struct Event {
+    std::string name;                 // relative to the folder; "." for itself
+    std::vector<std::string> events;  // of "create", "rename", "attributes", "write", "remove", in this order
+  };
+
+  // The next ones. Throws Error when the watch cannot go on: unavailable when the agent is gone,
+  // quota_exceeded when too much changes at once.
+  asio::awaitable<Event> next();
+
+ private:
+  friend class AgentClient;
+  explicit AgentWatch(HttpStream stream) : lines_(source_of(std::move(stream))) {}
+  NdjsonReader lines_;
+};
+
 // A running command, or a connection to a port inside. Its agent keeps it while a client is away: follow()
 // goes on at the byte it had reached over as many connections as it takes.
 class AgentStream {
  public:
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
 
-  // Delivers all output, each byte once, and returns at the end. Called once; what the sink throws ends it.
+  // Its number inside, once it was started; 0 of a connection, and where the agent does not say.
+  [[nodiscard]] int pid() const noexcept { return pid_; }
+
+  // Delivers all output, each byte once, and returns at the end. What the sink throws ends it. One caller at
+  // a time; after Error(unavailable) or (deadline_exceeded) the next call goes on where this one was.
   // `on_started` is told as soon as the agent has the stream, from when on the other members may be used.
   asio::awaitable<ExecResult> follow(ExecSink sink, std::function<void()> on_started = {});
   // False when the other end takes no more. Repeated safely when a connection breaks.
   asio::awaitable<bool> write(std::span<const std::byte> bytes);
   asio::awaitable<void> close_input();
+  // To what is in its foreground.
   asio::awaitable<void> signal(int number);
+  // To the process that was started and none of its children. After SIGTERM and SIGKILL it does not wait for
+  // the end of output any more.
+  asio::awaitable<void> signal_alone(int number);
   asio::awaitable<void> resize(unsigned rows, unsigned columns);
   // Ends it, whatever it is doing.
   asio::awaitable<void> kill();
@@ -92,6 +138,7 @@ class AgentStream {
   std::string start_path_;
   std::string start_body_;
   bool started_ = false;
+  int pid_ = 0;
   std::uint64_t received_[2] = {0, 0};
   std::uint64_t acknowledged_[2] = {0, 0};
   std::uint64_t sent_ = 0;
@@ -125,6 +172,28 @@ class AgentClient {
 
   asio::awaitable<std::vector<std::string>> list_files(std::optional<std::string> path, Deadline deadline);
   asio::awaitable<RemoteStat> stat(std::string path, Deadline deadline);
+
+  // The entry and, where it is a folder, so many levels below it, in the order of their names; links are not
+  // followed but for the path itself. With `attributes`, the extended ones of that prefix are told.
+  asio::awaitable<std::vector<RemoteEntry>> entries(std::string path, unsigned depth, Deadline deadline,
+                                                    std::string attributes = {});
+  // Parents are made. Error(conflict) if there is something already.
+  asio::awaitable<void> make_folder(std::string path, Deadline deadline);
+  // As rename(2), also between file systems; parents are made.
+  asio::awaitable<void> move(std::string from, std::string to, Deadline deadline);
+  // With all below. Nothing there is no error.
+  asio::awaitable<void> remove(std::string path, Deadline deadline);
+  // Replaces all extended attributes of that prefix ("user.mine.").
+  asio::awaitable<void> set_attributes(std::string path, std::string prefix,
+                                       std::map<std::string, std::string> attributes, Deadline deadline);
+  // Returns when nothing that changes from then on is missed.
+  asio::awaitable<AgentWatch> watch(std::string path, bool recursive, Deadline deadline);
+
+  // A file's bytes, as they are read. Throws if it is not a regular file.
+  asio::awaitable<HttpStream> open_file(std::string path, std::uint64_t offset = 0,
+                                        std::optional<std::uint64_t> length = std::nullopt);
+  // Overwrites the file, or makes it and its parents; what breaks off leaves a part of it.
+  asio::awaitable<void> write_file(std::string path, HttpBodySource bytes, Deadline deadline);
 
   using Progress = std::function<void(std::uint64_t bytes)>;
   // Single files, byte for byte, with their permissions.

@@ -135,6 +135,15 @@ void check_working_dir(const std::string& path) {
   }
 }
 
+void check_user(const std::string& name) {
+  constexpr std::size_t kLongest = 31;
+  const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  if (name.empty() || name.size() > kLongest || name.front() < 'a' || !std::ranges::all_of(name, plain)) {
+    refuse("the user '" + name + "' must be called by a-z, 0-9 and '-', at most 31, beginning with a letter");
+  }
+  if (name == "root" || name == "nobody") refuse("the user must not be " + name + ", which the system has");
+}
+
 void check_texts(const Spec& spec) {
   std::size_t size = 0;
   for (const auto& [name, value] : spec.environment) {
@@ -239,6 +248,7 @@ void require_valid(const Spec& spec, const fs::path& folder) {
   check_limits(spec.limits);
   check_texts(spec);
   check_working_dir(spec.working_dir);
+  check_user(spec.user);
   if (spec.lease && (*spec.lease < std::chrono::seconds(1) || *spec.lease > kLongestLease)) {
     refuse("its lease must be at least one second, and at most ten years");
   }

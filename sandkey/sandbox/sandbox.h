@@ -40,6 +40,9 @@ struct Spec {
   // What it makes there belongs to the folder's owner, also when root starts it.
   std::string workspace = {};
   std::string working_dir = "/workspace";
+  // What the user inside is called, and its home: /home/NAME. Lower-case letters, digits and '-', at most 31,
+  // and none that the system has.
+  std::string user = "sandkey";
   // The internet, without anything private: no address of this machine, no private, link-local or metadata
   // range. Otherwise no network at all.
   bool network = false;

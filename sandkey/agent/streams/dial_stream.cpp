@@ -74,7 +74,7 @@ class DialStream final : public Stream, public std::enable_shared_from_this<Dial
     socket_.cancel(ignored);
   }
 
-  void signal(int) override {}
+  void signal(int, bool) override {}
   void resize(unsigned, unsigned) override {}
   void kill() override {
     boost::system::error_code ignored;

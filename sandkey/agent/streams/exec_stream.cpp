@@ -22,6 +22,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 namespace sandkey::agent {
 namespace {
@@ -63,6 +64,7 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
     spawning.argv = request.argv;
     spawning.environment = request.environment;
     spawning.working_dir = request.working_dir;
+    to_end_of_output_ = request.to_end_of_output && !request.size;
     if (request.size) {
       start_on_terminal(spawning, *request.size);
     } else {
@@ -121,8 +123,16 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
     if (to.is_open()) to.cancel(ignored);
   }
 
-  void signal(int number) override {
+  [[nodiscard]] int pid() const noexcept override { return pid_; }
+
+  void signal(int number, bool alone) override {
+    // Who ends it like this does not wait for what it left behind.
+    if (alone && (number == SIGTERM || number == SIGKILL)) stop_waiting_for_output();
     if (exit_) return;
+    if (alone) {
+      ::kill(pid_, number);
+      return;
+    }
     const pid_t foreground = terminal_ ? ::tcgetpgrp(outputs_[kStdout].native_handle()) : -1;
     ::kill(-(foreground > 0 ? foreground : pid_), number);
   }
@@ -134,6 +144,7 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
   void kill() override {
     killed_ = true;
     kill_session(pid_, SIGKILL);
+    stop_waiting_for_output();
     if (exit_) complete();
   }
 
@@ -191,7 +202,7 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
       const bool room_left = co_await self->wait_for_room(channel);
       if (!room_left) break;
       const std::size_t room = std::min(kPiece, self->output(channel).room());
-      if (self->exit_) {
+      if (self->exit_ && !self->to_end_of_output_) {
         // Its own output is all there already. What stays open is held by something it left behind, and
         // nobody could say when that ends.
         buffer.resize(room);
@@ -222,14 +233,28 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
   void on_exit(ExitStatus status) {
     exit_ = status;
     timer_.cancel();
-    if (timed_out_) kill_session(pid_, SIGKILL);  // what outlived SIGTERM, too
+    if (timed_out_) {
+      kill_session(pid_, SIGKILL);  // what outlived SIGTERM, too
+      to_end_of_output_ = false;
+    }
+    boost::system::error_code ignored;
+    input_.close(ignored);
+    if (!to_end_of_output_) cancel_reads();
+    changed().notify_all();
+    complete();
+  }
+
+  void cancel_reads() {
     boost::system::error_code ignored;
     for (Descriptor& output : outputs_) {
       if (output.is_open()) output.cancel(ignored);
     }
-    input_.close(ignored);
+  }
+
+  void stop_waiting_for_output() {
+    if (!std::exchange(to_end_of_output_, false) || !exit_) return;
+    cancel_reads();
     changed().notify_all();
-    complete();
   }
 
   void complete() {
@@ -256,6 +281,7 @@ class ExecStream final : public Stream, public std::enable_shared_from_this<Exec
   asio::steady_timer timer_;
   pid_t pid_ = -1;
   bool terminal_ = false;
+  bool to_end_of_output_ = false;
   bool timed_out_ = false;
   bool killed_ = false;
   std::optional<ExitStatus> exit_;

@@ -19,6 +19,9 @@ struct ExecRequest {
   std::string working_dir;
   bool input = true;                                  // otherwise stdin is /dev/null
   std::optional<std::pair<unsigned, unsigned>> size;  // rows, columns: on a terminal, which is also stderr
+  // Ends only when nobody holds its outputs open any more, instead of when the process does. Not on a
+  // terminal.
+  bool to_end_of_output = false;
   std::optional<std::chrono::milliseconds> timeout;  // then SIGTERM, and SIGKILL a little later, to all of it
 };
 

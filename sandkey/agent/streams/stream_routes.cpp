@@ -1,6 +1,7 @@
 #include "sandkey/agent/streams/stream_routes.h"
 
 #include "sandkey/agent/process.h"
+#include "sandkey/agent/request_parts.h"
 #include "sandkey/agent/streams/exec_stream.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
@@ -9,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <csignal>
 #include <optional>
 #include <utility>
@@ -25,17 +25,6 @@ using net::HttpExchange;
 constexpr std::size_t kMaxRequest = std::size_t{4} * 1024 * 1024;  // the kernel takes no larger command line
 constexpr std::size_t kMaxId = 100;
 constexpr std::chrono::milliseconds kInputHandOver{100};
-
-std::optional<std::uint64_t> number(const HttpExchange& exchange, std::string_view name) {
-  const std::optional<std::string> text = exchange.query(name);
-  if (!text) return std::nullopt;
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size()) {
-    throw HttpError(400, "'" + std::string(name) + "' must be a non-negative integer.");
-  }
-  return value;
-}
 
 std::uint64_t required_number(const HttpExchange& exchange, std::string_view name) {
   const auto value = number(exchange, name);
@@ -97,6 +86,7 @@ ExecRequest parse_exec(const json::object& body, const std::vector<std::string>&
     request.working_dir = cwd->front() == '/' ? std::string(*cwd) : working_dir + "/" + std::string(*cwd);
   }
   request.input = find_bool(body, "stdin").value_or(true);
+  request.to_end_of_output = find_bool(body, "to_end_of_output").value_or(false);
   const auto rows = find_integer(body, "rows");
   const auto columns = find_integer(body, "columns");
   if (find_bool(body, "pty").value_or(false)) {
@@ -117,6 +107,7 @@ ExecRequest parse_exec(const json::object& body, const std::vector<std::string>&
 std::string describe(Stream& stream) {
   json::object reply;
   reply["id"] = stream.id();
+  if (stream.pid() != 0) reply["pid"] = stream.pid();
   reply["stdout"] = json::object{{"begin", stream.output(Stream::kStdout).begin()},
                                  {"end", stream.output(Stream::kStdout).end()}};
   reply["stderr"] = json::object{{"begin", stream.output(Stream::kStderr).begin()},
@@ -193,7 +184,7 @@ asio::awaitable<bool> StreamRoutes::handle(HttpExchange& exchange, std::string_v
   } else if (verb == "signal" && post) {
     const std::uint64_t signal = required_number(exchange, "number");
     if (signal < 1 || signal > 64) throw HttpError(400, "'number' must be a signal from 1 to 64.");
-    stream->signal(static_cast<int>(signal));
+    stream->signal(static_cast<int>(signal), exchange.query("alone").value_or("") == "1");
     co_await exchange.reply(200, "{}");
   } else if (verb == "resize" && post) {
     stream->resize(
@@ -315,7 +306,9 @@ asio::awaitable<void> StreamRoutes::follow(HttpExchange& exchange, std::shared_p
   };
   const Following following(*stream);
 
-  const std::array<HttpExchange::Header, 1> headers{{{"X-Sandkey-Stream", stream->id()}}};
+  const std::string pid = std::to_string(stream->pid());
+  const std::array<HttpExchange::Header, 2> headers{
+      {{"X-Sandkey-Stream", stream->id()}, {"X-Sandkey-Pid", pid}}};
   bool alive = co_await exchange.start(200, "application/vnd.sandkey.frames", std::nullopt, headers);
   auto next_keep_alive = Clock::now() + kKeepAlive;
   std::string frames;

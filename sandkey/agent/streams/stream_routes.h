@@ -6,9 +6,11 @@
 //   GET    /sandkey/v1/streams/ID/output?stdout=N&stderr=N    follow it from these offsets
 //   POST   /sandkey/v1/streams/ID/ack?stdout=N&stderr=N       everything before them was received
 //   POST   /sandkey/v1/streams/ID/input?offset=N[&eof=1]      bytes for stdin or the connection
-//   POST   /sandkey/v1/streams/ID/signal?number=N
-//   POST   /sandkey/v1/streams/ID/resize?rows=N&columns=N
-//   DELETE /sandkey/v1/streams/ID          end and forget it
+//   POST   /sandkey/v1/streams/ID/signal?number=N[&alone=1]   to what is in the foreground, or the process
+//   alone POST   /sandkey/v1/streams/ID/resize?rows=N&columns=N DELETE /sandkey/v1/streams/ID          end
+//   and forget it
+//
+// Following a process says its number in X-Sandkey-Pid.
 //
 // The client chooses the id; starting the same id again follows the existing stream, so a lost reply starts
 // nothing twice. Following yields frames: one byte kind, four bytes length (big endian), payload. Kinds: 0

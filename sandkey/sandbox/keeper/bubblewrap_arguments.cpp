@@ -25,7 +25,6 @@ constexpr std::size_t kMaxEntries = 1000;  // of an image's /, /var or /etc
 constexpr off_t kLargestCopy = 16 * 1024;
 
 constexpr const char* kMakingFile = "making a file in memory";
-constexpr std::string_view kHome = "/home/sandkey";
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // What programs need of /etc and nobody would hide. Settings that may hold a secret (pip.conf, npmrc,
@@ -49,12 +48,15 @@ struct Made {
   std::string text;
 };
 
+std::string home_of(const Spec& spec) {
+  return "/home/" + spec.user;
+}
+
 std::array<Made, 6> made_files(const Spec& spec) {
   return {{
-      {"passwd",
-       "root:x:0:0:root:/root:/bin/sh\nsandkey:x:1000:1000:Sandkey:/home/sandkey:/bin/sh\n"
-       "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
-      {"group", "root:x:0:\nsandkey:x:1000:\nnogroup:x:65534:\n"},
+      {"passwd", "root:x:0:0:root:/root:/bin/sh\n" + spec.user + ":x:1000:1000:Sandkey:" + home_of(spec) +
+                     ":/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"},
+      {"group", "root:x:0:\n" + spec.user + ":x:1000:\nnogroup:x:65534:\n"},
       {"hosts", "127.0.0.1\tlocalhost " + spec.id + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
       {"hostname", spec.id + "\n"},
       {"nsswitch.conf",
@@ -104,7 +106,7 @@ class Builder {
     tmpfs("/dev/shm", "1777");
     tmpfs("/tmp", "1777");
     tmpfs("/home", "0755");
-    add({"--perms", "0700", "--dir", std::string(kHome)});
+    add({"--perms", "0700", "--dir", home_of(spec_)});
     if (spec_.workspace.empty()) {
       tmpfs(spec_.working_dir, "0755");
     } else {
@@ -133,8 +135,8 @@ class Builder {
 
   void environment() {
     const std::map<std::string, std::string> standard{
-        {"PATH", std::string(kPath)}, {"HOME", std::string(kHome)}, {"USER", "sandkey"},
-        {"LOGNAME", "sandkey"},       {"LANG", "C.UTF-8"},          {"SHELL", "/bin/sh"},
+        {"PATH", std::string(kPath)}, {"HOME", home_of(spec_)}, {"USER", spec_.user},
+        {"LOGNAME", spec_.user},      {"LANG", "C.UTF-8"},      {"SHELL", "/bin/sh"},
     };
     for (const auto& [name, value] : standard) {
       if (!spec_.environment.contains(name)) add({"--setenv", name, value});

@@ -1,0 +1,111 @@
+#include "sandkey/emulator/exchange.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+namespace sandkey::emulator {
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string made(text);
+  std::ranges::transform(made, made.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return made;
+}
+
+}  // namespace
+
+RecordedExchange::RecordedExchange(net::HttpExchange& next, std::shared_ptr<JournalEntry> entry,
+                                   const KnownSecrets& secrets)
+    : ForwardingExchange(next), entry_(std::move(entry)), secrets_(secrets) {
+  const std::string_view target = net::without_authority(next.target());
+  const std::size_t mark = std::min(target.find('?'), target.size());
+  entry_->method = next.method();
+  entry_->path = secrets_.mask(target.substr(0, mark));
+  entry_->query = secrets_.mask(target.substr(std::min(mark + 1, target.size())));
+  for (const auto& [name, value] : next.headers()) {
+    std::string key = lower(name);
+    std::string shown = secrets_.mask_header(key, value);
+    entry_->headers.emplace_back(std::move(key), std::move(shown));
+  }
+}
+
+RecordedExchange::~RecordedExchange() {
+  write_down();
+}
+
+void RecordedExchange::keep(std::string_view bytes) {
+  body_ += bytes.substr(0, kMaxJournalBody - std::min(body_.size(), kMaxJournalBody));
+}
+
+void RecordedExchange::write_down() {
+  entry_->body = secrets_.mask(body_);
+}
+
+boost::asio::awaitable<std::size_t> RecordedExchange::read_some(std::span<char> buffer) {
+  const std::size_t n = co_await next_.read_some(buffer);
+  if (!ended_) keep({buffer.data(), n});  // what an upgraded connection carries is no body
+  if (n == 0) ended_ = true;
+  co_return n;
+}
+
+boost::asio::awaitable<std::string> RecordedExchange::read_body(std::size_t limit) {
+  std::string body = co_await next_.read_body(limit);
+  keep(body);
+  ended_ = true;
+  co_return body;
+}
+
+boost::asio::awaitable<void> RecordedExchange::read_rest() {
+  // A client that waits for leave to send it would now get that.
+  if (!next_.header("expect").empty()) co_return;
+  std::array<char, 16 * 1024> piece{};
+  try {
+    while (!ended_ && body_.size() < kMaxJournalBody) (void)co_await read_some(piece);
+  } catch (const net::HttpError&) {  // it broke off: the reply meets that as well
+    ended_ = true;
+  }
+  write_down();
+}
+
+boost::asio::awaitable<void> RecordedExchange::reply(int status, std::string body,
+                                                     std::string_view content_type,
+                                                     std::span<const Header> headers) {
+  co_await read_rest();
+  entry_->status = status;
+  co_await next_.reply(status, std::move(body), content_type, headers);
+}
+
+boost::asio::awaitable<bool> RecordedExchange::start(int status, std::string_view content_type,
+                                                     std::optional<std::uint64_t> length,
+                                                     std::span<const Header> headers) {
+  co_await read_rest();
+  entry_->status = status;
+  const bool started = co_await next_.start(status, content_type, length, headers);
+  co_return started;
+}
+
+boost::asio::awaitable<bool> RecordedExchange::upgrade(std::span<const Header> headers) {
+  const bool upgraded = co_await next_.upgrade(headers);
+  ended_ = true;
+  if (upgraded) entry_->status = 101;
+  co_return upgraded;
+}
+
+boost::asio::awaitable<void> HalfExchange::reply(int status, std::string body, std::string_view content_type,
+                                                 std::span<const Header> headers) {
+  const bool started = co_await next_.start(status, content_type, body.size(), headers);
+  if (started) (void)co_await next_.write(std::span(body.data(), body.size() / 2));
+  next_.abort();
+}
+
+boost::asio::awaitable<bool> HalfExchange::write(std::span<const char> data) {
+  if (broken_) co_return false;
+  broken_ = true;
+  (void)co_await next_.write(data.first(data.size() / 2));
+  next_.abort();
+  co_return false;
+}
+
+}  // namespace sandkey::emulator

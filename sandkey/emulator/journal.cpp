@@ -1,0 +1,75 @@
+#include "sandkey/emulator/journal.h"
+
+#include "sandkey/base/utf8.h"
+
+namespace sandkey::emulator {
+namespace {
+
+json::object to_json(const JournalEntry& entry) {
+  json::object headers;
+  for (const auto& [name, value] : entry.headers) {
+    json::value& held = headers[name];
+    const std::string text = utf8::sanitize(value);
+    held = held.is_string() ? json::value(std::string(std::string_view(held.get_string())) + ", " + text)
+                            : json::value(text);
+  }
+  json::object object;
+  object["number"] = entry.number;
+  object["provider"] = entry.provider;
+  object["time"] = to_rfc3339(entry.time);
+  object["method"] = entry.method;
+  object["path"] = utf8::sanitize(entry.path);
+  object["query"] = utf8::sanitize(entry.query);
+  object["headers"] = std::move(headers);
+  object["body"] = utf8::sanitize(entry.body);
+  object["status"] = entry.status ? json::value(*entry.status) : json::value(nullptr);
+  object["route"] = entry.route;
+  object["fault"] = entry.fault.empty() ? json::value(nullptr) : json::value(entry.fault);
+  return object;
+}
+
+}  // namespace
+
+void Journal::add(const std::shared_ptr<JournalEntry>& entry) {
+  entry->number = ++last_number_;
+  entries_.push_back(entry);
+  if (entries_.size() > kMaxJournalEntries) entries_.pop_front();
+}
+
+void Journal::count(const std::string& provider, const std::string& route) {
+  ++calls_[provider][route];
+}
+
+void Journal::clear() {
+  entries_.clear();
+  calls_.clear();
+}
+
+json::array Journal::entries(std::string_view provider, std::uint64_t since) const {
+  json::array list;
+  for (const auto& entry : entries_) {
+    if (entry->number > since && (provider.empty() || entry->provider == provider)) {
+      list.emplace_back(to_json(*entry));
+    }
+  }
+  return list;
+}
+
+json::array Journal::coverage(const std::string& provider, const std::vector<std::string>& routes) const {
+  std::map<std::string, std::uint64_t> calls;
+  for (const std::string& route : routes) calls[route] = 0;
+  const auto found = calls_.find(provider);
+  if (found != calls_.end()) {
+    for (const auto& [route, count] : found->second) calls[route] = count;
+  }
+  json::array list;
+  for (const auto& [route, count] : calls) {
+    json::object each;
+    each["route"] = route;
+    each["calls"] = count;
+    list.emplace_back(std::move(each));
+  }
+  return list;
+}
+
+}  // namespace sandkey::emulator

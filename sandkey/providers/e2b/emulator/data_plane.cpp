@@ -1,0 +1,317 @@
+#include "sandkey/providers/e2b/emulator/data_plane.h"
+
+#include "sandkey/base/error.h"
+#include "sandkey/base/json.h"
+#include "sandkey/net/http_forward.h"
+#include "sandkey/net/url.h"
+#include "sandkey/providers/e2b/emulator/api_error.h"
+#include "sandkey/providers/e2b/emulator/envd/signature.h"
+
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <utility>
+
+namespace sandkey::e2b::emulator {
+namespace {
+
+namespace emu = sandkey::emulator;
+
+constexpr std::chrono::seconds kDialPatience{10};
+constexpr std::string_view kTokenHeader = "E2B-Traffic-Access-Token";
+
+// What the cloud itself asks of envd; nobody else may.
+constexpr std::array<std::string_view, 7> kInternal{"/init",    "/freeze",  "/unfreeze", "/collapse",
+                                                    "/fsfreeze", "/fsthaw", "/upgrade"};
+constexpr std::array<std::string_view, 23> kEnvdRoutes{
+    "GET /health",
+    "GET /metrics",
+    "GET /envs",
+    "GET /files",
+    "HEAD /files",
+    "POST /files",
+    "POST /files/compose",
+    "POST /process.Process/List",
+    "POST /process.Process/Start",
+    "POST /process.Process/Connect",
+    "POST /process.Process/Update",
+    "POST /process.Process/StreamInput",
+    "POST /process.Process/SendInput",
+    "POST /process.Process/SendSignal",
+    "POST /process.Process/CloseStdin",
+    "POST /filesystem.Filesystem/Stat",
+    "POST /filesystem.Filesystem/MakeDir",
+    "POST /filesystem.Filesystem/Move",
+    "POST /filesystem.Filesystem/ListDir",
+    "POST /filesystem.Filesystem/Remove",
+    "POST /filesystem.Filesystem/WatchDir",
+    "POST /filesystem.Filesystem/CreateWatcher",
+    "POST /filesystem.Filesystem/GetWatcherEvents",
+};
+constexpr std::string_view kRemoveWatcher = "POST /filesystem.Filesystem/RemoveWatcher";
+
+std::optional<std::uint64_t> number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+std::string_view without_port(std::string_view host) {
+  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
+  return host.substr(0, host.find(':'));
+}
+
+bool is_id(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+}
+
+Destination unroutable(std::string problem) {
+  return {.sandbox = {}, .port = 0, .problem = std::move(problem)};
+}
+
+Destination destination(std::string_view id, std::string_view port) {
+  const auto value = number(port);
+  if (!value || *value == 0 || *value > 65535) return unroutable("Invalid sandbox port");
+  if (!is_id(id)) return unroutable("Invalid sandbox ID");
+  return {.sandbox = std::string(id), .port = *value};
+}
+
+// ---- Answers of the proxy
+
+// People look at some of them; programs want JSON.
+bool is_browser(const net::HttpExchange& exchange) {
+  const auto lower = [](std::string_view text) {
+    std::string made(text);
+    std::ranges::transform(made, made.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return made;
+  };
+  const std::string agent = lower(exchange.header("user-agent"));
+  const bool names_one = std::ranges::any_of(
+      std::array<std::string_view, 7>{"mozilla", "chrome", "safari", "firefox", "edge", "opera", "msie"},
+      [&](std::string_view name) { return agent.find(name) != std::string::npos; });
+  const bool is_script = lower(exchange.header("accept")).find("json") != std::string::npos ||
+                         lower(exchange.header("content-type")).find("json") != std::string::npos ||
+                         exchange.header("sec-fetch-dest") == "empty" ||
+                         !exchange.header("x-requested-with").empty();
+  return names_one && !is_script;
+}
+
+std::string html(std::string_view message) {
+  return "<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>" + std::string(message) +
+         "</h1></body></html>\n";
+}
+
+asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, json::object object) {
+  if (is_browser(exchange)) {
+    const json::value* message = find(object, "message");
+    co_await exchange.reply(status, html(std::string_view(message->get_string())), "text/html; charset=utf-8");
+    co_return;
+  }
+  object["code"] = status;
+  co_await exchange.reply(status, json::serialize(object), "application/json; charset=utf-8");
+}
+
+json::object answer(const std::string& sandbox, std::string_view message) {
+  json::object object;
+  object["sandboxId"] = sandbox;
+  object["message"] = message;
+  return object;
+}
+
+asio::awaitable<void> refuse_plainly(net::HttpExchange& exchange, std::string text) {
+  static constexpr std::array<net::HttpExchange::Header, 1> kHeaders{{{"X-Content-Type-Options", "nosniff"}}};
+  co_await exchange.reply(400, text + "\n", "text/plain; charset=utf-8", kHeaders);
+}
+
+asio::awaitable<void> not_found(net::HttpExchange& exchange, const std::string& sandbox) {
+  return refuse(exchange, 502, answer(sandbox, "The sandbox was not found"));
+}
+
+std::string envd_route(const net::HttpExchange& exchange) {
+  const std::string route = std::string(exchange.method()) + " " + exchange.path();
+  const bool known = std::ranges::find(kEnvdRoutes, route) != kEnvdRoutes.end() || route == kRemoveWatcher;
+  return known ? "envd " + route : "envd (unknown)";
+}
+
+}  // namespace
+
+std::optional<Destination> find_destination(std::string_view host, std::string_view id_header,
+                                            std::string_view port_header, std::string_view path) {
+  const std::string_view name = without_port(host);
+  const bool shared = name.starts_with("sandbox.");
+  if ((shared || is_loopback_host(name)) && (!id_header.empty() || !port_header.empty())) {
+    if (id_header.empty() || port_header.empty()) return unroutable("missing header");
+    return destination(id_header, port_header);
+  }
+  const std::string_view label = name.substr(0, name.find('.'));
+  const std::size_t dash = label.find('-');
+  if (dash != std::string_view::npos && label.size() < name.size() && number(label.substr(0, dash))) {
+    const std::string_view rest = label.substr(dash + 1);
+    return destination(rest.substr(0, rest.find('-')), label.substr(0, dash));
+  }
+  if (shared) return unroutable("Invalid host");
+  if (path == "/files") return Destination{.sandbox = {}, .port = kEnvdPort, .problem = {}, .by_signature = true};
+  return std::nullopt;
+}
+
+DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, Fleet& fleet)
+    : world_(world), executor_(std::move(executor)), fleet_(fleet) {}
+
+std::vector<std::string> DataPlane::routes() {
+  std::vector<std::string> names{"port traffic"};
+  for (const std::string_view route : kEnvdRoutes) names.push_back("envd " + std::string(route));
+  names.push_back("envd " + std::string(kRemoveWatcher));
+  return names;
+}
+
+std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
+  std::optional<Destination> found =
+      find_destination(exchange.header("host"), exchange.header("e2b-sandbox-id"),
+                       exchange.header("e2b-sandbox-port"), exchange.path());
+  if (!found) return std::nullopt;
+  std::string route = found->port == 0 ? "(unroutable)" : found->port == kEnvdPort ? envd_route(exchange) : "port traffic";
+  return emu::Call{.route = std::move(route),
+                   .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
+}
+
+// A signed URL under the address that all sandboxes share names none: it is the one whose token signed it, or the
+// only one there is that needs no signature.
+std::string DataPlane::signer(const net::HttpExchange& exchange) const {
+  const std::string path = exchange.query("path").value_or("");
+  const std::string user = exchange.query("username").value_or("");
+  const std::string signature = exchange.query("signature").value_or("");
+  std::optional<std::int64_t> expiration;
+  if (const auto text = exchange.query("signature_expiration")) {
+    if (const auto value = number(*text)) expiration = static_cast<std::int64_t>(*value);
+  }
+  const auto operation =
+      exchange.method() == "POST" ? e2b_envd::FileOperation::write : e2b_envd::FileOperation::read;
+  std::string open;
+  std::size_t open_count = 0;
+  for (const SandboxPtr& each : fleet_.all()) {
+    if (each->envd_token.empty()) {
+      open = each->id;
+      ++open_count;
+    } else if (!signature.empty() &&
+               e2b_envd::equal_secrets(
+                   signature, e2b_envd::file_signature(path, operation, user, each->envd_token, expiration))) {
+      return each->id;
+    }
+  }
+  return signature.empty() && open_count == 1 ? open : std::string();
+}
+
+asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination destination) {
+  if (destination.port == 0) {
+    co_await refuse_plainly(exchange, destination.problem);
+    co_return;
+  }
+  if (destination.by_signature) destination.sandbox = signer(exchange);
+  const bool envd = destination.port == kEnvdPort;
+  if (envd && std::ranges::find(kInternal, exchange.path()) != kInternal.end()) {
+    json::object object;
+    object["message"] =
+        "This endpoint is reserved for the E2B control plane and is not reachable through the sandbox URL";
+    object["path"] = exchange.path();
+    co_await refuse(exchange, 404, std::move(object));
+    co_return;
+  }
+  const SandboxPtr sandbox = fleet_.find(destination.sandbox);
+  if (!sandbox || sandbox->state == State::killing) {
+    co_await not_found(exchange, destination.sandbox);
+    co_return;
+  }
+  if (sandbox->state != State::running && sandbox->state != State::snapshotting) {
+    const bool awake = co_await wake(exchange, sandbox, envd);
+    if (!awake) co_return;
+  }
+  struct Passing {
+    SandboxPtr sandbox;
+    net::HttpExchange* exchange;
+    ~Passing() { sandbox->traffic.erase(exchange); }
+  };
+  if (envd) {
+    co_await serve_envd(exchange, sandbox);
+    co_return;
+  }
+  sandbox->traffic.insert(&exchange);
+  const Passing passing{sandbox, &exchange};
+  co_await serve_port(exchange, sandbox, static_cast<std::uint16_t>(destination.port));
+}
+
+// Whether it runs now; otherwise it was answered why not.
+asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sandbox, bool envd) {
+  const bool wakes = sandbox->request.auto_resume && sandbox->files.empty();
+  if (!wakes && sandbox->state != State::resuming) {
+    co_await not_found(exchange, sandbox->id);
+    co_return false;
+  }
+  if (envd && !sandbox->envd_token.empty() &&
+      !e2b_envd::equal_secrets(exchange.header("x-access-token"), sandbox->envd_token)) {
+    co_await refuse(exchange, 403, answer(sandbox->id, "The sandbox cannot be resumed with these credentials"));
+    co_return false;
+  }
+  while (!sandbox->gone && is_transition(sandbox->state)) (void)co_await sandbox->changed.wait();
+  if (!sandbox->gone && sandbox->state == State::running) co_return true;
+  if (sandbox->gone || !wakes) {
+    co_await not_found(exchange, sandbox->id);
+    co_return false;
+  }
+  std::optional<ApiError> failure;
+  try {
+    co_await fleet_.wake(sandbox);
+  } catch (const ApiError& error) {
+    failure = error;
+  }
+  if (!failure) co_return true;
+  co_await refuse(exchange, failure->status() == 429 ? 429 : 502, answer(sandbox->id, failure->what()));
+  co_return false;
+}
+
+asio::awaitable<void> DataPlane::serve_envd(net::HttpExchange& exchange, SandboxPtr sandbox) {
+  const std::shared_ptr<e2b_envd::EnvdServer> envd = sandbox->envd;
+  co_await envd->handle(exchange);
+}
+
+asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox, std::uint16_t port) {
+  if (!sandbox->traffic_token.empty()) {
+    const std::string_view token = exchange.header(kTokenHeader);
+    const std::string header = "'" + std::string(kTokenHeader) + "'";
+    if (token.empty()) {
+      co_await refuse(exchange, 403,
+                      answer(sandbox->id, "Sandbox is secured with traffic access token. Token header " + header +
+                                              " is missing"));
+      co_return;
+    }
+    if (!e2b_envd::equal_secrets(token, sandbox->traffic_token)) {
+      co_await refuse(exchange, 403,
+                      answer(sandbox->id, "Sandbox is secured with traffic access token. Provided token in header " +
+                                              header + " is invalid"));
+      co_return;
+    }
+  }
+  UniqueFd connection;
+  try {
+    connection = co_await sandbox->local->dial(port, world_.engine.in(kDialPatience));
+  } catch (const Error&) {  // answered below
+  }
+  net::Forwarded result = net::Forwarded::no_answer;
+  if (connection) {
+    net::ForwardOptions options;
+    options.dropped_headers = {"e2b-traffic-access-token"};
+    if (sandbox->request.network) options.host = sandbox->request.network->mask_request_host;
+    const std::size_t place = options.host.find("${PORT}");
+    if (place != std::string::npos) options.host.replace(place, 7, std::to_string(port));
+    result = co_await net::forward(exchange, executor_, std::move(connection), std::move(options));
+  }
+  if (result == net::Forwarded::answered || exchange.replied()) co_return;
+  json::object object = answer(sandbox->id, "The sandbox is running but port is not open");
+  object["port"] = port;
+  co_await refuse(exchange, 502, std::move(object));
+}
+
+}  // namespace sandkey::e2b::emulator
