@@ -93,8 +93,8 @@ std::string one_of(const net::HttpExchange& exchange, std::string_view name, std
 
 // Of items in ascending order, the page behind the token, and the token of the next one.
 template <class Item>
-std::optional<std::string> cut_page(std::vector<Item>& items, const net::HttpExchange& exchange, bool ascending,
-                                    const std::function<PageToken(const Item&)>& place) {
+std::optional<std::string> cut_page(std::vector<Item>& items, const net::HttpExchange& exchange,
+                                    bool ascending, const std::function<PageToken(const Item&)>& place) {
   const auto limit = static_cast<std::size_t>(integer_of(exchange, "limit", kMaxPage, 1, kMaxPage));
   const auto before = [ascending](const PageToken& a, const PageToken& b) {
     if (a.time != b.time) return ascending ? a.time < b.time : a.time > b.time;
@@ -147,7 +147,8 @@ std::string key_of(const net::HttpExchange& exchange) {
 
 }  // namespace
 
-ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Templates& templates, Fleet& fleet)
+ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Templates& templates,
+                           Fleet& fleet)
     : world_(world), accounts_(accounts), templates_(templates), fleet_(fleet) {
   add("GET /sandboxes/metrics", Kind::reads, &ControlPlane::metrics_of_many);
   add("GET /sandboxes", Kind::reads, &ControlPlane::list_v1);
@@ -175,14 +176,27 @@ ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Tem
   add("GET /templates/{templateID}/tags", Kind::reads, &ControlPlane::list_tags);
   add("GET /templates/{templateID}", Kind::reads, &ControlPlane::get_template);
   add("DELETE /templates/{templateID}", Kind::changes, &ControlPlane::remove_template);
-  for (const char* route :
-       {"POST /v3/templates", "POST /v2/templates", "POST /templates", "POST /templates/{templateID}",
-        "PATCH /templates/{templateID}", "PATCH /v2/templates/{templateID}",
-        "GET /templates/{templateID}/files/{hash}", "POST /v2/templates/{templateID}/builds/{buildID}",
-        "GET /templates/{templateID}/builds/{buildID}/status", "GET /templates/{templateID}/builds/{buildID}/logs",
-        "POST /templates/tags", "DELETE /templates/tags", "GET /volumes", "POST /volumes", "GET /volumes/{volumeID}",
-        "DELETE /volumes/{volumeID}", "GET /secrets", "POST /secrets", "GET /secrets/{secretID}",
-        "POST /secrets/{secretID}", "DELETE /secrets/{secretID}"}) {
+  for (const char* route : {"POST /v3/templates",
+                            "POST /v2/templates",
+                            "POST /templates",
+                            "POST /templates/{templateID}",
+                            "PATCH /templates/{templateID}",
+                            "PATCH /v2/templates/{templateID}",
+                            "GET /templates/{templateID}/files/{hash}",
+                            "POST /v2/templates/{templateID}/builds/{buildID}",
+                            "GET /templates/{templateID}/builds/{buildID}/status",
+                            "GET /templates/{templateID}/builds/{buildID}/logs",
+                            "POST /templates/tags",
+                            "DELETE /templates/tags",
+                            "GET /volumes",
+                            "POST /volumes",
+                            "GET /volumes/{volumeID}",
+                            "DELETE /volumes/{volumeID}",
+                            "GET /secrets",
+                            "POST /secrets",
+                            "GET /secrets/{secretID}",
+                            "POST /secrets/{secretID}",
+                            "DELETE /secrets/{secretID}"}) {
     add(route, Kind::reads, &ControlPlane::not_emulated);
   }
   router_.add("GET /health", [this](Exchange& exchange, Arguments) { return health(exchange); });
@@ -265,11 +279,13 @@ asio::awaitable<void> ControlPlane::create(Exchange& exchange, const Account& ac
   co_await reply_json(exchange, 201, to_sandbox(*sandbox, ""));
 }
 
-asio::awaitable<void> ControlPlane::connect_v1(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::connect_v1(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   return connect(exchange, account, arguments[0], ApiVersion::v1);
 }
 
-asio::awaitable<void> ControlPlane::connect_v2(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::connect_v2(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   return connect(exchange, account, arguments[0], ApiVersion::v2);
 }
 
@@ -303,7 +319,8 @@ asio::awaitable<void> ControlPlane::pause(Exchange& exchange, const Account& acc
   co_await reply_nothing(exchange);
 }
 
-asio::awaitable<void> ControlPlane::set_timeout(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::set_timeout(Exchange& exchange, const Account& account,
+                                                Arguments arguments) {
   const std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   fleet_.set_timeout(account, id, parse_any_timeout(body));
@@ -315,18 +332,21 @@ asio::awaitable<void> ControlPlane::refresh(Exchange& exchange, const Account& a
   const json::object body = co_await read_body(exchange, true);
   const std::int64_t duration = find_integer(body, "duration").value_or(0);
   if (duration < 0 || duration > kLongestRefresh) {
-    throw schema_error("request body has an error: doesn't match schema: Error at \"/duration\": number must be " +
-                       std::string(duration < 0 ? "at least 0" : "at most 3600"));
+    throw schema_error(
+        "request body has an error: doesn't match schema: Error at \"/duration\": number must be " +
+        std::string(duration < 0 ? "at least 0" : "at most 3600"));
   }
   fleet_.refresh(account, id, std::max(kShortestRefresh, std::chrono::seconds(duration)));
   co_await reply_nothing(exchange);
 }
 
-asio::awaitable<void> ControlPlane::set_network(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::set_network(Exchange& exchange, const Account& account,
+                                                Arguments arguments) {
   const std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   std::optional<bool> internet;
-  if (find(body, "allow_internet_access") != nullptr) internet = parse_flag(body, "allow_internet_access", true);
+  if (find(body, "allow_internet_access") != nullptr)
+    internet = parse_flag(body, "allow_internet_access", true);
   fleet_.set_network(account, id, parse_network(body), internet);
   co_await reply_nothing(exchange);
 }
@@ -388,7 +408,8 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
   Template::Build build{.id = {}, .files = files, .created = world_.clock.now()};
   json::array results;
   for (std::int64_t i = 0; i < count; ++i) {
-    results.push_back(co_await fork_one(account, like(*original, timeout), {.made_of = &copy, .build = &build}));
+    results.push_back(
+        co_await fork_one(account, like(*original, timeout), {.made_of = &copy, .build = &build}));
   }
   std::error_code ignored;
   std::filesystem::remove_all(files, ignored);
@@ -399,7 +420,8 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
 
 asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& account, Arguments) {
   std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty()) filter = parse_metadata_filter(*text);
+  if (const auto text = exchange.query("metadata"); text && !text->empty())
+    filter = parse_metadata_filter(*text);
   std::vector<SandboxPtr> found = fleet_.of(account);
   std::erase_if(found, [&](const SandboxPtr& each) {
     return each->state != State::running || !matches(filter, each->request.metadata);
@@ -412,7 +434,8 @@ asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& a
 
 asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& account, Arguments) {
   std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty()) filter = parse_metadata_filter(*text);
+  if (const auto text = exchange.query("metadata"); text && !text->empty())
+    filter = parse_metadata_filter(*text);
   std::set<std::string> states = split(exchange.query("state").value_or(""));
   for (const std::string& state : states) {
     if (state != "running" && state != "paused") {
@@ -443,9 +466,12 @@ asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& a
            !matches(filter, each->request.metadata) || (after && each->started < *after) ||
            (!template_id.empty() && each->template_id != template_id);
   });
-  const auto running = std::ranges::count_if(found, [](const SandboxPtr& each) { return each->state == State::running; });
-  const std::optional<std::string> next = cut_page<SandboxPtr>(
-      found, exchange, ascending, [](const SandboxPtr& each) { return PageToken{each->started, each->id}; });
+  const auto running =
+      std::ranges::count_if(found, [](const SandboxPtr& each) { return each->state == State::running; });
+  const std::optional<std::string> next =
+      cut_page<SandboxPtr>(found, exchange, ascending, [](const SandboxPtr& each) {
+        return PageToken{each->started, each->id};
+      });
   json::array list;
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
   auto headers = next_header(next);
@@ -487,7 +513,8 @@ asio::awaitable<void> ControlPlane::metrics(Exchange& exchange, const Account& a
   if (start > end) throw ApiError(400, "start time must be before end time");
   json::array list;
   const SandboxPtr sandbox = fleet_.find(id);
-  if (sandbox && sandbox->account == account.name && sandbox->state == State::running && start <= now && end >= now) {
+  if (sandbox && sandbox->account == account.name && sandbox->state == State::running && start <= now &&
+      end >= now) {
     list.emplace_back(co_await measure(sandbox));
   }
   co_await reply_json(exchange, 200, std::move(list));
@@ -542,7 +569,8 @@ asio::awaitable<void> ControlPlane::logs_v2(Exchange& exchange, const Account& a
   for (const LogEntry& entry : entries) {
     const std::int64_t time = milliseconds_of(entry.time);
     const bool wanted = (forward ? time >= cursor : time <= cursor) && entry.time >= now - kLogWindow &&
-                        (level == "debug" || level == "info") && entry.message.find(search) != std::string::npos;
+                        (level == "debug" || level == "info") &&
+                        entry.message.find(search) != std::string::npos;
     if (wanted && logs.size() < limit) logs.emplace_back(to_json(entry));
   }
   json::object object;
@@ -552,7 +580,8 @@ asio::awaitable<void> ControlPlane::logs_v2(Exchange& exchange, const Account& a
 
 // ---- Snapshots and templates
 
-asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Account& account,
+                                                 Arguments arguments) {
   std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   std::optional<TemplateReference> name;
@@ -566,13 +595,15 @@ asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Accou
   like.holds_agent = sandbox->holds_agent;
   const Templates::Found made =
       templates_.add_snapshot(like, account.name, id, name, std::move(files), world_.clock.now());
-  co_await reply_json(exchange, 201, to_snapshot_info(*made.made_of, name ? name->tag : std::string(kDefaultTag)));
+  co_await reply_json(exchange, 201,
+                      to_snapshot_info(*made.made_of, name ? name->tag : std::string(kDefaultTag)));
 }
 
 asio::awaitable<void> ControlPlane::list_snapshots(Exchange& exchange, const Account& account, Arguments) {
   const std::string sandbox = exchange.query("sandboxID").value_or("");
   std::optional<TemplateReference> name;
-  if (const auto text = exchange.query("name"); text && !text->empty()) name = parse_template_reference(*text);
+  if (const auto text = exchange.query("name"); text && !text->empty())
+    name = parse_template_reference(*text);
   struct Item {
     const Template* made;
     std::string tag;
@@ -603,15 +634,17 @@ asio::awaitable<void> ControlPlane::list_templates(Exchange& exchange, const Acc
   }
   std::optional<std::string> next;
   if (exchange.path() == "/v2/templates") {
-    next = cut_page<const Template*>(found, exchange, false,
-                                     [](const Template* const& made) { return PageToken{made->created, made->id}; });
+    next = cut_page<const Template*>(found, exchange, false, [](const Template* const& made) {
+      return PageToken{made->created, made->id};
+    });
   }
   json::array list;
   for (const Template* made : found) list.emplace_back(to_json(*made));
   co_await reply_json(exchange, 200, std::move(list), next_header(next));
 }
 
-asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Templates::Found found = templates_.resolve(reference, account.name);
   json::object object;
@@ -620,7 +653,8 @@ asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account
   co_await reply_json(exchange, 200, std::move(object));
 }
 
-asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Account& account,
+                                                 Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Template& made = *templates_.resolve(reference, account.name).made_of;
   json::object object = to_json(made);
@@ -642,7 +676,8 @@ asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Accou
   co_await reply_json(exchange, 200, std::move(object));
 }
 
-asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account& account,
+                                              Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Template& made = *templates_.resolve(reference, account.name).made_of;
   json::array list;

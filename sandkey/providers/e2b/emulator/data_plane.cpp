@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kDialPatience{10};
 constexpr std::string_view kTokenHeader = "E2B-Traffic-Access-Token";
 
 // What the cloud itself asks of envd; nobody else may.
-constexpr std::array<std::string_view, 7> kInternal{"/init",    "/freeze",  "/unfreeze", "/collapse",
+constexpr std::array<std::string_view, 7> kInternal{"/init",     "/freeze", "/unfreeze", "/collapse",
                                                     "/fsfreeze", "/fsthaw", "/upgrade"};
 constexpr std::array<std::string_view, 23> kEnvdRoutes{
     "GET /health",
@@ -66,7 +66,8 @@ std::string_view without_port(std::string_view host) {
 }
 
 bool is_id(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+  return !text.empty() &&
+         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
 }
 
 Destination unroutable(std::string problem) {
@@ -86,7 +87,8 @@ Destination destination(std::string_view id, std::string_view port) {
 bool is_browser(const net::HttpExchange& exchange) {
   const auto lower = [](std::string_view text) {
     std::string made(text);
-    std::ranges::transform(made, made.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(made, made.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return made;
   };
   const std::string agent = lower(exchange.header("user-agent"));
@@ -108,7 +110,8 @@ std::string html(std::string_view message) {
 asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, json::object object) {
   if (is_browser(exchange)) {
     const json::value* message = find(object, "message");
-    co_await exchange.reply(status, html(std::string_view(message->get_string())), "text/html; charset=utf-8");
+    co_await exchange.reply(status, html(std::string_view(message->get_string())),
+                            "text/html; charset=utf-8");
     co_return;
   }
   object["code"] = status;
@@ -154,7 +157,8 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
     return destination(rest.substr(0, rest.find('-')), label.substr(0, dash));
   }
   if (shared) return unroutable("Invalid host");
-  if (path == "/files") return Destination{.sandbox = {}, .port = kEnvdPort, .problem = {}, .by_signature = true};
+  if (path == "/files")
+    return Destination{.sandbox = {}, .port = kEnvdPort, .problem = {}, .by_signature = true};
   return std::nullopt;
 }
 
@@ -173,13 +177,16 @@ std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
       find_destination(exchange.header("host"), exchange.header("e2b-sandbox-id"),
                        exchange.header("e2b-sandbox-port"), exchange.path());
   if (!found) return std::nullopt;
-  std::string route = found->port == 0 ? "(unroutable)" : found->port == kEnvdPort ? envd_route(exchange) : "port traffic";
-  return emu::Call{.route = std::move(route),
-                   .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
+  std::string route = found->port == 0           ? "(unroutable)"
+                      : found->port == kEnvdPort ? envd_route(exchange)
+                                                 : "port traffic";
+  return emu::Call{
+      .route = std::move(route),
+      .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
 }
 
-// A signed URL under the address that all sandboxes share names none: it is the one whose token signed it, or the
-// only one there is that needs no signature.
+// A signed URL under the address that all sandboxes share names none: it is the one whose token signed it, or
+// the only one there is that needs no signature.
 std::string DataPlane::signer(const net::HttpExchange& exchange) const {
   const std::string path = exchange.query("path").value_or("");
   const std::string user = exchange.query("username").value_or("");
@@ -197,8 +204,8 @@ std::string DataPlane::signer(const net::HttpExchange& exchange) const {
       open = each->id;
       ++open_count;
     } else if (!signature.empty() &&
-               e2b_envd::equal_secrets(
-                   signature, e2b_envd::file_signature(path, operation, user, each->envd_token, expiration))) {
+               e2b_envd::equal_secrets(signature, e2b_envd::file_signature(path, operation, user,
+                                                                           each->envd_token, expiration))) {
       return each->id;
     }
   }
@@ -252,7 +259,8 @@ asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sa
   }
   if (envd && !sandbox->envd_token.empty() &&
       !e2b_envd::equal_secrets(exchange.header("x-access-token"), sandbox->envd_token)) {
-    co_await refuse(exchange, 403, answer(sandbox->id, "The sandbox cannot be resumed with these credentials"));
+    co_await refuse(exchange, 403,
+                    answer(sandbox->id, "The sandbox cannot be resumed with these credentials"));
     co_return false;
   }
   while (!sandbox->gone && is_transition(sandbox->state)) (void)co_await sandbox->changed.wait();
@@ -277,20 +285,22 @@ asio::awaitable<void> DataPlane::serve_envd(net::HttpExchange& exchange, Sandbox
   co_await envd->handle(exchange);
 }
 
-asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox, std::uint16_t port) {
+asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox,
+                                            std::uint16_t port) {
   if (!sandbox->traffic_token.empty()) {
     const std::string_view token = exchange.header(kTokenHeader);
     const std::string header = "'" + std::string(kTokenHeader) + "'";
     if (token.empty()) {
       co_await refuse(exchange, 403,
-                      answer(sandbox->id, "Sandbox is secured with traffic access token. Token header " + header +
-                                              " is missing"));
+                      answer(sandbox->id, "Sandbox is secured with traffic access token. Token header " +
+                                              header + " is missing"));
       co_return;
     }
     if (!e2b_envd::equal_secrets(token, sandbox->traffic_token)) {
-      co_await refuse(exchange, 403,
-                      answer(sandbox->id, "Sandbox is secured with traffic access token. Provided token in header " +
-                                              header + " is invalid"));
+      co_await refuse(
+          exchange, 403,
+          answer(sandbox->id, "Sandbox is secured with traffic access token. Provided token in header " +
+                                  header + " is invalid"));
       co_return;
     }
   }
