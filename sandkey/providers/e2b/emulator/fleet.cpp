@@ -219,6 +219,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   spec.id = sandbox->id;
   spec.user = "user";
   spec.working_dir = "/home/user";
+  spec.writable_folders = {"/workspace"};  // which the user of a real one may make, by sudo
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
     (void)co_await sandbox->local->agent().greet(deadline);
