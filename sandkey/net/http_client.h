@@ -129,9 +129,13 @@ class HttpResponseHeaders {
   struct Field {
     std::uint32_t name, name_size, value, value_size;  // within text_
   };
+  struct Part {
+    std::size_t at, size;  // within a line
+  };
   void clear() noexcept;
   void append(std::string_view name, std::string_view value);
   void append_line(std::string_view line);
+  void keep(std::string_view line, Part name, Part value);
   [[nodiscard]] std::string_view name_of(const Field& field) const noexcept {
     return std::string_view(text_).substr(field.name, field.name_size);
   }
