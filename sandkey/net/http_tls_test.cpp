@@ -345,13 +345,13 @@ TEST_F(Tls, CertificatesThatAreNotTrusted) {
   };
   refused("expired", "has expired; check this machine's clock");
   refused("elsewhere", "is for another host name; check the address");
-  Engine elsewhere({.environment = environment("SSL_CERT_FILE", nginx->folder + "/good.pem")});
-  client.emplace(elsewhere, HttpClientOptions{});
-  const Error error = error_of([&] { (void)elsewhere.wait(client->send(nginx->get("h2"))); });
+  Engine elsewhere({.environment = environment("SSL_CERT_FILE", nginx->folder + "/elsewhere.pem")});
+  HttpClient wary(elsewhere);
+  const Error error = error_of([&] { (void)elsewhere.wait(wary.send(nginx->get("h2"))); });
   EXPECT_TRUE(error.context().permanent);
   EXPECT_THAT(error.what(),
               AllOf(HasSubstr("comes from an authority that is not trusted here (trusted: " + nginx->folder +
-                              "/good.pem"),
+                              "/elsewhere.pem"),
                     HasSubstr(", by SSL_CERT_FILE)"),
                     HasSubstr("name a PEM file with that authority's certificate in SSL_CERT_FILE")));
 }
@@ -387,7 +387,7 @@ TEST_F(Tls, AuthoritiesFromTheEnvironment) {
   const std::string& folder = nginx->folder;
   EXPECT_EQ(status("SSL_CERT_FILE", folder + "/ca.pem", {}), 200);
   EXPECT_EQ(status("CURL_CA_BUNDLE", folder + "/ca.pem", {}), 200);
-  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/good.pem", {.ca_file = folder + "/ca.pem"}), 200)
+  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/elsewhere.pem", {.ca_file = folder + "/ca.pem"}), 200)
       << "the options come first";
   EXPECT_EQ(status("SSL_CERT_FILE", folder + "/ca.pem", {.ca_file = folder + "/elsewhere.pem"}), 0);
   EXPECT_EQ(status("SSL_CERT_FILE", folder + "/missing.pem", {}), 0);
