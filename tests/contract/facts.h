@@ -1,0 +1,42 @@
+// What the contract suite has to be told of a provider; all else it learns from the provider itself.
+//
+// `inline const contract::Facts kContract` of namespace sandkey::NAME, in sandkey/providers/NAME/contract.h.
+#pragma once
+
+#include "sandkey/base/error.h"
+
+#include <string_view>
+#include <vector>
+
+namespace sandkey::contract {
+
+// One text of the provider's key.
+struct KeyPart {
+  std::string_view variable;  // "E2B_API_KEY"
+  std::string_view field;     // of the configuration: "e2b_api_key"
+};
+
+// As the emulator's journal and its faults name them: "POST /v2/sandboxes".
+struct Routes {
+  std::string_view probe;   // proves that a key is accepted; changes nothing
+  std::string_view create;  // makes a sandbox
+};
+
+// One of the emulator's accounts with which something is wrong.
+struct BadAccount {
+  std::string_view name;  // "revoked"
+  ErrorCode code;
+};
+
+struct Facts {
+  // Empty: it needs neither a key nor an emulator.
+  std::vector<KeyPart> key = {};
+  Routes routes = {};
+  std::vector<BadAccount> refused = {};        // when a runtime is made
+  std::vector<BadAccount> cannot_create = {};  // accepted then, but refused a sandbox by connect()
+  // What SandboxIntent::image may say. Empty: there is none besides the default.
+  std::string_view image = {};
+  std::string_view missing_image = {};
+};
+
+}  // namespace sandkey::contract
