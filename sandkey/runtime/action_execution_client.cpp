@@ -467,8 +467,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     if (info.state == SandboxState::ended) co_return false;
     if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
     if (info.lease_end && provider_->capabilities().renew) {
-      // Who asked for ten minutes does not get an hour because somebody looked in.
-      lease_ = config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease));
+      // Who asked for ten minutes does not get an hour because somebody looked in, and loses nothing of an
+      // hour to one who needs it for a minute.
+      const auto left =
+          std::chrono::duration_cast<std::chrono::seconds>(*info.lease_end - engine_.system_now());
+      lease_ = std::max(config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease)), left);
     }
     co_return true;
   }
@@ -518,12 +521,19 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     std::optional<SandboxId> gone;
     std::chrono::milliseconds pause{10};
     while (true) {
+      // A claim that was made is ours to fulfil or to give back, although our caller may be cancelled
+      // meanwhile.
+      co_await asio::this_coro::throw_if_cancelled(false);
       const LedgerClaim claim = co_await claim_session(gone);
+      if (claim.verdict == LedgerClaim::Verdict::create || claim.verdict == LedgerClaim::Verdict::recover) {
+        co_await create_claimed(deadline, phase);
+        co_return;
+      }
+      co_await asio::this_coro::throw_if_cancelled(true);
       switch (claim.verdict) {
         case LedgerClaim::Verdict::create:
         case LedgerClaim::Verdict::recover:
-          co_await create_claimed(deadline, phase);
-          co_return;
+          break;
         case LedgerClaim::Verdict::adopt:
         case LedgerClaim::Verdict::attach: {
           const bool there = co_await look_at(*claim.entry.sandbox, deadline);
@@ -567,10 +577,12 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   }
 
   // The ledger says that it is ours to create. It may exist nevertheless: made by another machine, or by a
-  // process that died before it could tell.
+  // process that died before it could tell. Called with throw_if_cancelled(false), or a cancellation would
+  // keep it from being begun.
   asio::awaitable<void> create_claimed(Deadline deadline, std::string& phase) {
     std::exception_ptr failure;
     try {
+      co_await asio::this_coro::throw_if_cancelled(true);
       std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
       if (found) {
         const bool there = co_await look_at(*found, deadline);

@@ -88,7 +88,7 @@ TEST_P(Accounts, ARefusedKeyIsToldWithItsSourceAndFingerprint) {
     const auto world = as_account(bad.name);
     ASSERT_TRUE(world) << "the emulator has no such account";
     const Error error = refused_in(*world);
-    EXPECT_EQ(to_string(error.code()), to_string(bad.code)) << error.what();
+    EXPECT_EQ(error.code(), bad.code) << error.what();
     EXPECT_EQ(error.context().provider, subject().name);
     EXPECT_FALSE(requests_.empty());
     EXPECT_THAT(error.what(), HasSubstr(std::string(subject().facts->key[0].variable)));
@@ -119,7 +119,7 @@ TEST_P(Accounts, OneThatMayNotCreateIsToldWhenItDoes) {
     const auto engine = make_engine(*world);
     const auto runtime = make_runtime(*engine, config(), nullptr, sid("not-created"));
     const Error error = thrown([&] { runtime->connect(); });
-    EXPECT_EQ(to_string(error.code()), to_string(bad.code)) << error.what();
+    EXPECT_EQ(error.code(), bad.code) << error.what();
     EXPECT_EQ(error.context().phase, "create the sandbox");
     expect_no_key(error.what(), *world);
     runtime->close();

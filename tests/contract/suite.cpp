@@ -15,7 +15,7 @@ extern char** environ;
 namespace sandkey::contract {
 namespace {
 
-constexpr std::chrono::seconds kConnectTimeout{180};
+constexpr std::chrono::seconds kConnectTimeout{90};
 constexpr double kCommandTimeout = 60;
 
 }  // namespace

@@ -19,9 +19,18 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
+
+namespace sandkey {
+
+inline void PrintTo(ErrorCode code, std::ostream* out) {
+  *out << to_string(code);
+}
+
+}  // namespace sandkey
 
 namespace sandkey::contract {
 
