@@ -185,11 +185,10 @@ TEST_P(Commands, PythonKeepsItsStateOverCells) {
 TEST_P(Commands, KeyAndSessionKeysAreNotInTheirEnvironment) {
   const auto runtime = connected("secrets");
   const std::string everything = output(*runtime, "env; cat /proc/self/environ | tr '\\0' '\\n'");
-  for (const KeyPart& part : subject().facts->key) {
-    EXPECT_THAT(everything, Not(HasSubstr(std::string(part.variable)))) << "the variable's name";
-    const auto value = engine_->environment(std::string(part.variable));
-    ASSERT_TRUE(value);
-    EXPECT_TRUE(everything.find(*value) == std::string::npos) << "the value of " << part.variable;
+  for (const KeyPart& part : subject().key) {
+    EXPECT_THAT(everything, Not(HasSubstr(part.variable))) << "the variable's name";
+    const auto value = engine_->environment(part.variable);
+    EXPECT_TRUE(!value || everything.find(*value) == std::string::npos) << "the value of " << part.variable;
   }
   EXPECT_THAT(everything, Not(HasSubstr("SESSION_API_KEY")));
   EXPECT_THAT(everything, Not(HasSubstr("SANDKEY_EMULATOR")));

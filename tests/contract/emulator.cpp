@@ -75,22 +75,22 @@ json::value Emulator::call(std::string method, std::string path, QueryParameters
   return response.body.empty() ? json::value() : parse_json(response.body, "the emulator's answer");
 }
 
-std::optional<std::vector<std::string>> Emulator::account(std::string_view name,
-                                                          const std::vector<std::string_view>& variables) {
+std::optional<std::vector<std::string>> Emulator::account(std::string_view name, std::size_t parts) {
   const json::value accounts = call("GET", "/_emulator/accounts");
   const json::value* ours = accounts.is_object() ? find(accounts.get_object(), provider_) : nullptr;
   const json::value* key = ours != nullptr && ours->is_object() ? find(ours->get_object(), name) : nullptr;
   if (key == nullptr) return std::nullopt;
-  // A key of several texts comes as an object of them by variable.
-  if (key->is_string() && variables.size() == 1) return std::vector{std::string(key->get_string())};
+  std::string rest(key->is_string() ? std::string_view(key->get_string()) : std::string_view());
   std::vector<std::string> texts;
-  for (const std::string_view each : variables) {
-    const auto text = key->is_object() ? find_string(key->get_object(), each) : std::nullopt;
-    if (!text) {
-      throw Error(ErrorCode::protocol, "asking the emulator: its account '" + std::string(name) + "' of " +
-                                           provider_ + " has no " + std::string(each));
-    }
-    texts.emplace_back(*text);
+  while (texts.size() + 1 < parts) {
+    const std::size_t colon = rest.find(':');
+    texts.push_back(rest.substr(0, colon));
+    rest.erase(0, colon == std::string::npos ? colon : colon + 1);
+  }
+  texts.push_back(rest);
+  if (texts.back().empty()) {
+    throw Error(ErrorCode::protocol, "asking the emulator: the key of its account '" + std::string(name) +
+                                         "' of " + provider_ + " has not all its parts");
   }
   return texts;
 }

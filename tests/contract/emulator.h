@@ -6,6 +6,7 @@
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/url.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,8 @@ struct EmulatedSandbox {
   std::string account;  // "valid"
 };
 
+inline constexpr int kAlways = 0;
+
 // What shall happen to requests of a route instead of, or besides, the usual.
 struct Fault {
   std::string kind;  // status, drop_before, drop_after, hang, slow, garbage, half, echo
@@ -36,8 +39,8 @@ struct Fault {
   std::map<std::string, std::string> headers = {};
   std::string body = {};
   int milliseconds = 0;
-  int times = 1;
-  int skip = 0;  // so many requests go by first
+  int times = 1;  // kAlways: without end
+  int skip = 0;   // so many requests go by first
 };
 
 // Blocking; a failure to reach the emulator is an Error. Never used on an engine thread.
@@ -46,9 +49,9 @@ class Emulator {
   // The one this program runs under, as far as it concerns the provider; null where it runs under none.
   [[nodiscard]] static std::unique_ptr<Emulator> around_us(std::string provider);
 
-  // The account's key, text by text in the order of `variables`. Nothing if there is no such account.
-  [[nodiscard]] std::optional<std::vector<std::string>> account(
-      std::string_view name, const std::vector<std::string_view>& variables);
+  // The texts of which the account's key is made; several come joined by ':'. Nothing if there is no such
+  // account.
+  [[nodiscard]] std::optional<std::vector<std::string>> account(std::string_view name, std::size_t parts);
 
   // The number of the last request so far; what came after it.
   [[nodiscard]] std::uint64_t last_request();

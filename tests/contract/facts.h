@@ -10,16 +10,11 @@
 
 namespace sandkey::contract {
 
-// One text of the provider's key.
-struct KeyPart {
-  std::string_view variable;  // "E2B_API_KEY"
-  std::string_view field;     // of the configuration: "e2b_api_key"
-};
-
 // As the emulator's journal and its faults name them: "POST /v2/sandboxes".
 struct Routes {
-  std::string_view probe;   // proves that a key is accepted; changes nothing
-  std::string_view create;  // makes a sandbox
+  // Prove that a key is accepted, and change nothing: the usual one, then those that may be asked besides.
+  std::vector<std::string_view> probes = {};
+  std::string_view create = {};  // makes a sandbox
 };
 
 // One of the emulator's accounts with which something is wrong.
@@ -29,9 +24,7 @@ struct BadAccount {
 };
 
 struct Facts {
-  // Empty: it needs neither a key nor an emulator.
-  std::vector<KeyPart> key = {};
-  Routes routes = {};
+  Routes routes = {};                          // none where there is no account
   std::vector<BadAccount> refused = {};        // when a runtime is made
   std::vector<BadAccount> cannot_create = {};  // accepted then, but refused a sandbox by connect()
   // What SandboxIntent::image may say. Empty: there is none besides the default.

@@ -21,7 +21,7 @@ using ::testing::SizeIs;
 
 class Faults : public ContractTest {
  protected:
-  static std::string_view probe() { return subject().facts->routes.probe; }
+  static std::string_view probe() { return subject().facts->routes.probes.front(); }
   static std::string_view create() { return subject().facts->routes.create; }
 
   void SetUp() override {
@@ -47,10 +47,9 @@ class Faults : public ContractTest {
   }
 
   void expect_no_key(const std::string& text) {
-    for (const KeyPart& part : subject().facts->key) {
-      const auto key = engine_->environment(std::string(part.variable));
-      ASSERT_TRUE(key);
-      EXPECT_TRUE(text.find(*key) == std::string::npos) << "the message holds " << part.variable;
+    for (const KeyPart& part : subject().key) {
+      const auto key = engine_->environment(part.variable);
+      EXPECT_TRUE(!key || text.find(*key) == std::string::npos) << "the message holds " << part.variable;
     }
   }
 
@@ -69,8 +68,6 @@ class Faults : public ContractTest {
             .times = times};
   }
 
-  static constexpr int kAlways = 1'000'000;
-
  private:
   std::uint64_t mark_ = 0;
 };
@@ -82,6 +79,7 @@ TEST_P(Faults, AskedToWaitWeWaitAndSucceed) {
   wait.headers["Retry-After"] = "1";
   for (const std::string_view route : {probe(), create()}) {
     SCOPED_TRACE(route);
+    engine_ = make_engine();  // one that is not signed in yet
     emulator().inject(route, wait);
     const auto begin = std::chrono::steady_clock::now();
     const auto runtime = make("waits");
@@ -103,12 +101,15 @@ TEST_P(Faults, AskedToWaitTooLongWeSaySo) {
 
 TEST_P(Faults, TooManyRequestsWithoutATimeAreTriedAgain) {
   emulator().inject(probe(), status(429));
-  const auto runtime = make("throttled");
-  EXPECT_THAT(answers(probe()), SizeIs(2));
+  (void)make("throttled");
+  EXPECT_THAT(answers(probe()), ElementsAre(429, 200));
+}
+
+TEST_P(Faults, TooManyRequestsForEverIsSaid) {
   emulator().inject(probe(), status(429, kAlways));
   const Error error = thrown([&] { (void)make("throttled"); });
   EXPECT_THAT(error.code(), AnyOf(ErrorCode::rate_limited, ErrorCode::quota_exceeded)) << error.what();
-  EXPECT_LE(answers(probe()).size(), 2U + 10U);
+  EXPECT_LE(answers(probe()).size(), 10U);
 }
 
 TEST_P(Faults, ACloudThatIsDownForTwoRequestsIsAskedAThirdTime) {
@@ -154,7 +155,11 @@ TEST_P(Faults, ACloudThatNeverAnswersMeetsTheDeadline) {
   const Fault hang{.kind = "hang", .times = kAlways};
   const auto begin = std::chrono::steady_clock::now();
   emulator().inject(probe(), hang);
-  EXPECT_EQ(thrown([&] { (void)make("hangs", impatient(seconds(2))); }).code(), ErrorCode::deadline_exceeded);
+  const auto sign_in = [&] {
+    (void)engine_->wait(engine_->with_deadline(async_make_provider(*engine_, config()),
+                                               engine_->in(seconds(1)), "making a provider"));
+  };
+  EXPECT_EQ(thrown(sign_in).code(), ErrorCode::deadline_exceeded);
   emulator().remove_faults();
 
   const auto runtime = make("hangs", impatient(seconds(2)));

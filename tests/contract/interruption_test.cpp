@@ -28,7 +28,7 @@ class WatchedProvider final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return provider_->name(); }
   [[nodiscard]] Capabilities capabilities() const override { return provider_->capabilities(); }
-  asio::awaitable<Account> account(Deadline deadline) override { return provider_->account(deadline); }
+  [[nodiscard]] Account account() const override { return provider_->account(); }
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
     return watch("find", provider_->find(std::move(sid), deadline));
   }

@@ -27,10 +27,7 @@ std::string_view variable(const char* name) {
 }
 
 int usage() {
-  std::fprintf(stderr, "usage: contract_test --provider=NAME [--gtest_...]; there are:");
-  for (const auto& [name, facts] : all_facts())
-    std::fprintf(stderr, " %.*s", static_cast<int>(name.size()), name.data());
-  std::fprintf(stderr, "\n");
+  std::fprintf(stderr, "usage: contract_test --provider=NAME [--gtest_...]\n");
   return kUsage;
 }
 
@@ -45,20 +42,28 @@ int nothing_tested(const std::string& why) {
 
 std::string variables() {
   std::string names;
-  for (const KeyPart& part : subject().facts->key)
-    names += (names.empty() ? "" : ", ") + std::string(part.variable);
+  for (const KeyPart& part : subject().key) names += (names.empty() ? "" : ", ") + part.variable;
   return names;
 }
 
 bool have_key() {
-  const auto& key = subject().facts->key;
-  return std::all_of(key.begin(), key.end(),
-                     [](const KeyPart& part) { return !variable(part.variable.data()).empty(); });
+  const std::vector<KeyPart>& key = subject().key;
+  return std::ranges::all_of(key,
+                             [](const KeyPart& part) { return !variable(part.variable.c_str()).empty(); });
+}
+
+void learn_key(const CredentialSpec& spec) {
+  for (const PartSpec& part : spec.forms.front().parts)
+    subject().key.push_back({std::string(part.variables.front()), std::string(part.config_key)});
+  for (const FormSpec& form : spec.forms)
+    for (const PartSpec& part : form.parts)
+      subject().key_variables.insert(subject().key_variables.end(), part.variables.begin(),
+                                     part.variables.end());
 }
 
 // Sets the mode; an exit code if nothing can be tested in any.
 std::optional<int> choose_mode() {
-  if (subject().facts->key.empty()) {
+  if (subject().key.empty()) {
     subject().mode = Mode::plain;
     return std::nullopt;
   }
@@ -87,9 +92,17 @@ int run(int argc, char** argv) {
   if (choice == words.end()) return usage();
   subject().name = choice->substr(kProvider.size());
   words.erase(choice);
+  const ProviderEntry& entry = find_provider(subject().name);
+  if (entry.open == nullptr) return nothing_tested("This version can make no sandboxes there yet.");
   const auto facts = all_facts().find(subject().name);
-  if (facts == all_facts().end()) return usage();
+  if (facts == all_facts().end()) {
+    std::fprintf(stderr,
+                 "contract_test: write sandkey/providers/%s/contract.h; see docs/adding-a-provider.md\n",
+                 subject().name.c_str());
+    return kUsage;
+  }
   subject().facts = facts->second;
+  if (entry.cloud) learn_key(entry.cloud->credential_spec());
   if (!words.empty() && words[0] == "--play") return play({words.begin() + 1, words.end()});
   if (const auto code = choose_mode()) return *code;
   // From here on the suites ask which providers concern them.

@@ -213,8 +213,7 @@ TEST_P(Sessions, ManyAtOnceFromCoroutines) {
   std::vector<OpenHandsConfig> configs{config()};
   if (const auto second = is_emulated() ? as_account("second") : std::nullopt) {
     OpenHandsConfig other = config();
-    for (const KeyPart& part : subject().facts->key)
-      other.set(std::string(part.field), Secret(*second->at(std::string(part.variable))));
+    for (const KeyPart& part : subject().key) other.set(part.field, Secret(*second->at(part.variable)));
     configs.push_back(std::move(other));
   }
   std::vector<std::string> outputs(kMany);

@@ -30,7 +30,7 @@ std::vector<std::string> every_provider() {
 }
 
 std::vector<std::string> providers_with_a_key() {
-  if (subject().facts->key.empty()) return {};
+  if (subject().key.empty()) return {};
   return {subject().name};
 }
 
@@ -246,12 +246,11 @@ runtime_test::Spawn ContractTest::another_process(std::vector<std::string> argum
 }
 
 std::optional<Overrides> ContractTest::as_account(std::string_view name) {
-  std::vector<std::string_view> variables;
-  for (const KeyPart& part : subject().facts->key) variables.push_back(part.variable);
-  const auto texts = emulator_->account(name, variables);
+  const std::vector<KeyPart>& key = subject().key;
+  const auto texts = emulator_->account(name, key.size());
   if (!texts) return std::nullopt;
   Overrides overrides;
-  for (std::size_t i = 0; i < variables.size(); ++i) overrides[std::string(variables[i])] = texts->at(i);
+  for (std::size_t i = 0; i < key.size(); ++i) overrides[key[i].variable] = texts->at(i);
   return overrides;
 }
 

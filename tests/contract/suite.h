@@ -34,8 +34,14 @@ inline void PrintTo(ErrorCode code, std::ostream* out) {
 
 namespace sandkey::contract {
 
-// Every registered provider's, by its name; generated.
+// By the provider's name; generated.
 [[nodiscard]] const std::map<std::string_view, const Facts*>& all_facts();
+
+// One text of the provider's usual key.
+struct KeyPart {
+  std::string variable;  // "E2B_API_KEY"
+  std::string field;     // of the configuration: "e2b_api_key"
+};
 
 enum class Mode {
   plain,     // no account is needed
@@ -47,6 +53,8 @@ enum class Mode {
 struct Subject {
   std::string name = {};
   const Facts* facts = nullptr;
+  std::vector<KeyPart> key = {};                // empty: it has no accounts
+  std::vector<std::string> key_variables = {};  // all by which any key of it may come
   Mode mode = Mode::plain;
 };
 [[nodiscard]] Subject& subject();

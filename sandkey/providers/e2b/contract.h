@@ -6,8 +6,8 @@
 namespace sandkey::e2b {
 
 inline const contract::Facts kContract{
-    .key = {{"E2B_API_KEY", "e2b_api_key"}},
-    .routes = {.probe = "GET /v2/sandboxes", .create = "POST /v2/sandboxes"},
+    // Servers older than the second version of the list have the first.
+    .routes = {.probes = {"GET /v2/sandboxes", "GET /sandboxes"}, .create = "POST /v2/sandboxes"},
     // E2B alone decides what a key looks like, so one of another shape is asked about, too.
     .refused = {{"malformed", ErrorCode::unauthenticated},
                 {"unknown", ErrorCode::unauthenticated},
