@@ -9,8 +9,10 @@
 #include "sandkey/runtime/ledger.h"
 #include "sandkey/runtime/shell_quote.h"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -33,6 +35,8 @@ constexpr std::chrono::seconds kAliveTimeout{5};
 constexpr std::chrono::seconds kListTimeout{10};
 constexpr std::chrono::seconds kTransferTimeout{600};
 constexpr std::chrono::seconds kCloseTimeout{30};
+// How long a creation is waited for whose caller gave up.
+constexpr std::chrono::seconds kCreateGrace{10};
 // Between questions whether the agent is alive: quick at first, since most are.
 constexpr std::chrono::milliseconds kFirstProbePause{10};
 constexpr std::chrono::milliseconds kLongestProbePause{1000};
@@ -623,7 +627,41 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     }
     if (lease_) wanted.lease = lease_;
     lease_is_fresh_ = true;
-    co_return co_await provider_->create(std::move(wanted), deadline);
+    co_return co_await create_to_its_end(std::move(wanted), deadline);
+  }
+
+  // What a cloud makes of a request that was sent only its answer tells; a sandbox made after we looked would
+  // be nobody's. So a creation whose caller gives up goes on for a while, and what came of it is ended.
+  asio::awaitable<SandboxId> create_to_its_end(SandboxIntent wanted, Deadline deadline) {
+    std::optional<SandboxId> made;
+    std::exception_ptr failure;
+    asio::steady_timer ended(executor_, asio::steady_timer::time_point::max());
+    const auto create = [&]() -> asio::awaitable<void> {
+      try {
+        made = co_await provider_->create(std::move(wanted), deadline);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      ended.cancel();
+    };
+    TaskGroup creating(engine_, executor_);
+    creating.spawn(create());
+    (void)co_await ended.async_wait(asio::as_tuple(asio::use_awaitable));  // or until our caller gives up
+    co_await asio::this_coro::throw_if_cancelled(false);
+    const bool given_up =
+        (co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none;
+    try {
+      co_await uncancelled(engine_.with_deadline(creating.join(), engine_.in(kCreateGrace), "create"));
+    } catch (const Error& error) {
+      if (!failure && !made) failure = std::make_exception_ptr(error);
+    }
+    if (given_up && made) {
+      co_await uncancelled(provider_->destroy(*made, engine_.in(kCloseTimeout)));
+      failure = std::make_exception_ptr(Error(ErrorCode::cancelled, "the caller gave up"));
+    }
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (failure) std::rethrow_exception(failure);
+    co_return *made;
   }
 
   // A creation that failed leaves nothing, says its provider; one that was broken off may have.

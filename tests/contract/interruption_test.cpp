@@ -180,7 +180,8 @@ TEST_P(Interruptions, OfACommandEndTheWaitAndLeaveTheRuntimeUsable) {
   TaskGroup watching(*engine_);
   // Given up once the command is known to run.
   const auto watch = [&]() -> asio::awaitable<void> {
-    while (!stop.stop_requested()) {
+    const Deadline limit = soon();
+    while (!stop.stop_requested() && engine_->steady_now() < limit) {
       const RemoteStat there = co_await runtime->agent().stat("/workspace/started", soon());
       if (there.type == RemoteStat::Type::file) stop.request_stop();
     }
