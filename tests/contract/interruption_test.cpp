@@ -50,7 +50,7 @@ class WatchedProvider final : public Provider {
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) override {
     return watch("reach the agent", provider_->agent_endpoint(std::move(id), deadline));
   }
-  asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
+  asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
     return provider_->expose(std::move(id), port, deadline);
   }
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,

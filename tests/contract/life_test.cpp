@@ -134,24 +134,32 @@ TEST_P(Life, AnExposedPortAnswersUnderItsUrl) {
   (void)output(*runtime,
                "mkdir page && cd page && echo hello > index.html && "
                "(python3 -m http.server 8000 >/dev/null 2>&1 &)");
-  const std::string url = engine_->wait(runtime->provider()->expose(id, 8000, soon()));
+  const ExposedPort port = engine_->wait(runtime->provider()->expose(id, 8000, soon()));
   HttpClient http(*engine_);
-  std::string body;
-  EXPECT_TRUE(eventually([&] {
-    HttpRequest request{.url = url + "/index.html"};
+  const auto get_page = [&](bool let_in) {
+    HttpRequest request{.url = port.url + "/index.html"};
+    if (let_in)
+      for (const auto& [name, value] : port.headers) request.headers.set(name, value);
     request.deadline = soon();
+    return engine_->wait(http.send(std::move(request)));
+  };
+  std::string last;
+  EXPECT_TRUE(eventually([&] {
     try {
-      const HttpResponse response = engine_->wait(http.send(std::move(request)));
-      body = response.body;
-      return response.status == 200;
+      const HttpResponse page = get_page(true);
+      last = std::to_string(page.status) + " " + page.body;
     } catch (const Error& error) {
-      body = error.what();
-      return false;
+      last = error.what();
     }
-  })) << url
-      << ": " << body;
-  EXPECT_EQ(body, "hello\n");
-  EXPECT_EQ(engine_->wait(runtime->provider()->expose(id, 8000, soon())), url);
+    return last == "200 hello\n";
+  })) << port.url
+      << ": " << last;
+  if (port.headers.empty()) {
+    EXPECT_TRUE(Endpoint::parse(port.url).is_loopback()) << "everybody can reach " << port.url;
+  } else {
+    EXPECT_GE(get_page(false).status, 300);
+  }
+  EXPECT_EQ(engine_->wait(runtime->provider()->expose(id, 8000, soon())).url, port.url);
   runtime->close();
 }
 
