@@ -107,15 +107,16 @@ std::string html(std::string_view message) {
          "</h1></body></html>\n";
 }
 
-asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, json::object object) {
+asio::awaitable<void> refuse_with(net::HttpExchange& exchange, int status, json::object object) {
   if (is_browser(exchange)) {
     const json::value* message = find(object, "message");
-    co_await exchange.reply(status, html(std::string_view(message->get_string())),
-                            "text/html; charset=utf-8");
+    std::string page = html(std::string_view(message->get_string()));
+    co_await exchange.reply(status, std::move(page), "text/html; charset=utf-8");
     co_return;
   }
   object["code"] = status;
-  co_await exchange.reply(status, json::serialize(object), "application/json; charset=utf-8");
+  std::string body = json::serialize(object);
+  co_await exchange.reply(status, std::move(body), "application/json; charset=utf-8");
 }
 
 json::object answer(const std::string& sandbox, std::string_view message) {
@@ -125,13 +126,30 @@ json::object answer(const std::string& sandbox, std::string_view message) {
   return object;
 }
 
+asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, const std::string& sandbox,
+                             const std::string& message) {
+  return refuse_with(exchange, status, answer(sandbox, message));
+}
+
 asio::awaitable<void> refuse_plainly(net::HttpExchange& exchange, std::string text) {
   static constexpr std::array<net::HttpExchange::Header, 1> kHeaders{{{"X-Content-Type-Options", "nosniff"}}};
-  co_await exchange.reply(400, text + "\n", "text/plain; charset=utf-8", kHeaders);
+  text += "\n";
+  co_await exchange.reply(400, std::move(text), "text/plain; charset=utf-8", kHeaders);
 }
 
 asio::awaitable<void> not_found(net::HttpExchange& exchange, const std::string& sandbox) {
-  return refuse(exchange, 502, answer(sandbox, "The sandbox was not found"));
+  return refuse(exchange, 502, sandbox, "The sandbox was not found");
+}
+
+// What is wrong with the token of traffic to a port; empty if nothing is.
+std::string token_problem(const net::HttpExchange& exchange, const Sandbox& sandbox) {
+  if (sandbox.traffic_token.empty()) return {};
+  const std::string_view token = exchange.header(kTokenHeader);
+  const std::string header = "'" + std::string(kTokenHeader) + "'";
+  const std::string secured = "Sandbox is secured with traffic access token. ";
+  if (token.empty()) return secured + "Token header " + header + " is missing";
+  if (e2b_envd::equal_secrets(token, sandbox.traffic_token)) return {};
+  return secured + "Provided token in header " + header + " is invalid";
 }
 
 std::string envd_route(const net::HttpExchange& exchange) {
@@ -224,7 +242,7 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
     object["message"] =
         "This endpoint is reserved for the E2B control plane and is not reachable through the sandbox URL";
     object["path"] = exchange.path();
-    co_await refuse(exchange, 404, std::move(object));
+    co_await refuse_with(exchange, 404, std::move(object));
     co_return;
   }
   const SandboxPtr sandbox = fleet_.find(destination.sandbox);
@@ -259,8 +277,7 @@ asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sa
   }
   if (envd && !sandbox->envd_token.empty() &&
       !e2b_envd::equal_secrets(exchange.header("x-access-token"), sandbox->envd_token)) {
-    co_await refuse(exchange, 403,
-                    answer(sandbox->id, "The sandbox cannot be resumed with these credentials"));
+    co_await refuse(exchange, 403, sandbox->id, "The sandbox cannot be resumed with these credentials");
     co_return false;
   }
   while (!sandbox->gone && is_transition(sandbox->state)) (void)co_await sandbox->changed.wait();
@@ -276,7 +293,8 @@ asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sa
     failure = error;
   }
   if (!failure) co_return true;
-  co_await refuse(exchange, failure->status() == 429 ? 429 : 502, answer(sandbox->id, failure->what()));
+  const int status = failure->status() == 429 ? 429 : 502;
+  co_await refuse(exchange, status, sandbox->id, failure->what());
   co_return false;
 }
 
@@ -287,26 +305,15 @@ asio::awaitable<void> DataPlane::serve_envd(net::HttpExchange& exchange, Sandbox
 
 asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox,
                                             std::uint16_t port) {
-  if (!sandbox->traffic_token.empty()) {
-    const std::string_view token = exchange.header(kTokenHeader);
-    const std::string header = "'" + std::string(kTokenHeader) + "'";
-    if (token.empty()) {
-      co_await refuse(exchange, 403,
-                      answer(sandbox->id, "Sandbox is secured with traffic access token. Token header " +
-                                              header + " is missing"));
-      co_return;
-    }
-    if (!e2b_envd::equal_secrets(token, sandbox->traffic_token)) {
-      co_await refuse(
-          exchange, 403,
-          answer(sandbox->id, "Sandbox is secured with traffic access token. Provided token in header " +
-                                  header + " is invalid"));
-      co_return;
-    }
+  const std::string problem = token_problem(exchange, *sandbox);
+  if (!problem.empty()) {
+    co_await refuse(exchange, 403, sandbox->id, problem);
+    co_return;
   }
   UniqueFd connection;
   try {
-    connection = co_await sandbox->local->dial(port, world_.engine.in(kDialPatience));
+    const Deadline deadline = world_.engine.in(kDialPatience);
+    connection = co_await sandbox->local->dial(port, deadline);
   } catch (const Error&) {  // answered below
   }
   net::Forwarded result = net::Forwarded::no_answer;
@@ -321,7 +328,7 @@ asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, Sandbox
   if (result == net::Forwarded::answered || exchange.replied()) co_return;
   json::object object = answer(sandbox->id, "The sandbox is running but port is not open");
   object["port"] = port;
-  co_await refuse(exchange, 502, std::move(object));
+  co_await refuse_with(exchange, 502, std::move(object));
 }
 
 }  // namespace sandkey::e2b::emulator

@@ -345,15 +345,20 @@ asio::awaitable<void> Fleet::expire(std::weak_ptr<Sandbox> weak) {
 asio::awaitable<void> Fleet::save_files(SandboxPtr sandbox, fs::path to) {
   const Deadline deadline = world_.engine.in(kPatience);
   for (const auto& [name, inside] : kSaved) {
-    fs::create_directories(to / name);
-    co_await sandbox->local->agent().get_tree(inside, to / name, deadline);
+    const fs::path here = to / name;
+    fs::create_directories(here);
+    const std::string there = inside;
+    co_await sandbox->local->agent().get_tree(there, here, deadline);
   }
 }
 
 asio::awaitable<void> Fleet::load_files(SandboxPtr sandbox, fs::path from) {
   const Deadline deadline = world_.engine.in(kPatience);
   for (const auto& [name, inside] : kSaved) {
-    if (fs::exists(from / name)) co_await sandbox->local->agent().put_tree(from / name, inside, deadline);
+    const fs::path here = from / name;
+    const std::string there = inside;
+    if (!fs::exists(here)) continue;
+    co_await sandbox->local->agent().put_tree(here, there, deadline);
   }
 }
 
