@@ -95,6 +95,10 @@ struct Engine::Core {
   std::list<std::weak_ptr<TaskGroup::State>> groups;  // guarded by mutex
   std::size_t tasks = 0;                              // guarded by mutex
 
+  // Recursive: making one may ask for another.
+  std::recursive_mutex shared_mutex;
+  std::vector<std::pair<std::type_index, std::shared_ptr<void>>> shared;  // in the order of their making
+
   // Lock order: a group's mutex is never held while this one is taken, nor the other way round.
   void task_began() {
     const std::lock_guard lock(mutex);
@@ -300,8 +304,20 @@ Engine::~Engine() {
   }
   for (const auto& loop : core_->loops) loop->thread.join();
   core_->stopped = true;
+  while (!core_->shared.empty()) core_->shared.pop_back();  // the last ones may use the first ones
   // With what is left of the coroutines; their groups' states still need the rest of the core.
   core_->loops.clear();
+}
+
+std::shared_ptr<void> Engine::shared_of(std::type_index type,
+                                        const std::function<std::shared_ptr<void>()>& make) {
+  const std::lock_guard lock(core_->shared_mutex);
+  for (const auto& [known, object] : core_->shared) {
+    if (known == type) return object;
+  }
+  std::shared_ptr<void> made = make();
+  core_->shared.emplace_back(type, made);
+  return made;
 }
 
 std::size_t Engine::threads() const noexcept {

@@ -27,6 +27,8 @@
 #include <stop_token>
 #include <string>
 #include <type_traits>
+#include <typeindex>
+#include <typeinfo>
 #include <utility>
 
 namespace sandkey {
@@ -110,6 +112,15 @@ class Engine {
 
   [[nodiscard]] std::chrono::steady_clock::time_point steady_now() const { return options_.steady_now(); }
   [[nodiscard]] std::chrono::system_clock::time_point system_now() const { return options_.system_now(); }
+  // What all users of this engine share, such as a pool of connections: a T made of this engine by the first
+  // who asks. The engine gives its own share up at its end, after its last task; whoever holds one longer,
+  // but not longer than the engine lives, keeps it.
+  template <typename T>
+  [[nodiscard]] std::shared_ptr<T> shared() {
+    return std::static_pointer_cast<T>(
+        shared_of(typeid(T), [this]() -> std::shared_ptr<void> { return std::make_shared<T>(*this); }));
+  }
+
   // The deadline that far away; never overflows.
   [[nodiscard]] Deadline in(std::chrono::steady_clock::duration time) const;
   [[nodiscard]] std::uint64_t random() const { return options_.random(); }
@@ -126,6 +137,7 @@ class Engine {
     result->emplace(co_await std::move(task));
   }
   void wait_void(asio::awaitable<void> task, std::stop_token stop);
+  std::shared_ptr<void> shared_of(std::type_index type, const std::function<std::shared_ptr<void>()>& make);
   asio::awaitable<void> race(asio::awaitable<void> inner, Deadline deadline, std::string operation,
                              std::string phase);
 

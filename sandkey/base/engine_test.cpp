@@ -362,6 +362,32 @@ TEST(TaskGroup, SpawningFromManyThreads) {
   EXPECT_EQ(count, 200);
 }
 
+struct First {
+  explicit First(Engine&) {}
+};
+struct Second {
+  explicit Second(Engine& engine) : first(engine.shared<First>()) {}
+  ~Second() { *alone = first.use_count() == 2; }  // the engine's share and ours
+  std::shared_ptr<First> first;
+  bool* alone = nullptr;
+};
+
+TEST(Engine, WhatItsUsersShareIsMadeOnceAndEndsWithIt) {
+  bool alone = false;
+  std::weak_ptr<First> first;
+  {
+    Engine engine;
+    const auto second = engine.shared<Second>();
+    second->alone = &alone;
+    EXPECT_EQ(engine.shared<Second>(), second);
+    EXPECT_EQ(engine.shared<First>(), second->first);
+    first = second->first;
+    EXPECT_FALSE(first.expired());
+  }
+  EXPECT_TRUE(alone) << "what was made later goes first";
+  EXPECT_TRUE(first.expired());
+}
+
 TEST(Cancellation, IsRecognisedInBothClothes) {
   EXPECT_FALSE(is_cancellation(nullptr));
   EXPECT_TRUE(is_cancellation(std::make_exception_ptr(Error(ErrorCode::cancelled, "x"))));

@@ -12,7 +12,9 @@ namespace sandkey {
 
 namespace fs = std::filesystem;
 
-fs::path find_own_program(const Engine& engine, std::string_view name) {
+namespace {
+
+fs::path find_own(const Engine& engine, std::string_view name, int access) {
   std::vector<fs::path> folders;
   const std::optional<std::string> chosen = engine.environment("SANDKEY_PROGRAM_DIR");
   if (chosen && !chosen->empty()) {
@@ -32,13 +34,23 @@ fs::path find_own_program(const Engine& engine, std::string_view name) {
   std::string looked;
   for (const fs::path& folder : folders) {
     fs::path program = folder / name;
-    if (::access(program.c_str(), X_OK) == 0) return program;
+    if (::access(program.c_str(), access) == 0) return program;
     looked += (looked.empty() ? "" : ", ") + folder.string();
   }
   throw Error(ErrorCode::unsupported, "looking for the program " + std::string(name) + ": it is not in " +
                                           looked +
                                           "; install Sandkey completely, or set SANDKEY_PROGRAM_DIR to the "
                                           "folder that holds its programs");
+}
+
+}  // namespace
+
+fs::path find_own_program(const Engine& engine, std::string_view name) {
+  return find_own(engine, name, X_OK);
+}
+
+fs::path find_own_file(const Engine& engine, std::string_view name) {
+  return find_own(engine, name, R_OK);
 }
 
 }  // namespace sandkey

@@ -13,4 +13,7 @@ namespace sandkey {
 // naming where it looked.
 [[nodiscard]] std::filesystem::path find_own_program(const Engine& engine, std::string_view name);
 
+// The same for a file that only needs to be read ("sandkey-agent.gz").
+[[nodiscard]] std::filesystem::path find_own_file(const Engine& engine, std::string_view name);
+
 }  // namespace sandkey

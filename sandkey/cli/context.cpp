@@ -1,6 +1,8 @@
 #include "sandkey/cli/context.h"
 
+#include "sandkey/accounts/accounts.h"
 #include "sandkey/base/error.h"
+#include "sandkey/cli/output.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/providers/registry.h"
 
@@ -8,13 +10,13 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 namespace sandkey::cli {
 namespace {
@@ -91,8 +93,23 @@ void Interrupts::deliver_to(std::function<void(int)> taker) {
   state_->taker = std::move(taker);
 }
 
-Context::Context(bool json, bool verbose, std::chrono::steady_clock::time_point started)
-    : json_(json), verbose_(verbose), started_(started), interrupts_(engine_) {}
+Context::Context(CommonOptions options, std::chrono::steady_clock::time_point started)
+    : options_(std::move(options)), started_(started), interrupts_(engine_) {
+  if (!verbose()) return;
+  engine_.shared<Accounts>()->set_log([this](const HttpRecord& record) { note(to_string(record)); });
+}
+
+const LoadedConfig& Context::loaded_config() {
+  if (config_) return *config_;
+  const std::vector<ConfigField> fields = provider_fields();
+  ConfigSources sources;
+  if (options_.profile) sources.overrides.push_back({"sandkey.profile", *options_.profile, "--profile"});
+  if (options_.config_file) sources.file = *options_.config_file;
+  sources.fields = fields;
+  config_ = load_config(sources);
+  for (const std::string& warning : config_->warnings) warn(warning);
+  return *config_;
+}
 
 const std::shared_ptr<Ledger>& Context::ledger() {
   if (!ledger_) ledger_ = open_user_ledger(engine_);
@@ -102,16 +119,16 @@ const std::shared_ptr<Ledger>& Context::ledger() {
 std::shared_ptr<Provider> Context::provider(const std::string& name) {
   std::shared_ptr<Provider>& known = providers_[name];
   if (!known) {
-    OpenHandsConfig config;
-    config.runtime = name;
-    known = wait(async_make_provider(engine_, std::move(config)));
+    OpenHandsConfig wanted = config();
+    wanted.runtime = name;
+    known = wait(async_make_provider(engine_, std::move(wanted)));
     note("the provider " + name + " accepts us");
   }
   return known;
 }
 
 void Context::note(const std::string& text) const {
-  if (!verbose_) return;
+  if (!verbose()) return;
   const std::chrono::duration<double, std::milli> since = std::chrono::steady_clock::now() - started_;
   std::fprintf(stderr, "sandkey: %8.1f ms  %s\n", since.count(), text.c_str());
 }
@@ -125,7 +142,7 @@ void Context::print_json(const json::value& document) const {
 }
 
 void Context::wait_void(asio::awaitable<void> task, const std::string& what) {
-  const bool visible = !what.empty() && !verbose_ && ::isatty(STDERR_FILENO) != 0;
+  const bool visible = !what.empty() && !verbose() && ::isatty(STDERR_FILENO) != 0;
   if (visible) task = beside_progress(std::move(task), what);
   engine_.wait(std::move(task), interrupts_.token());
 }
@@ -138,20 +155,6 @@ asio::awaitable<void> Context::beside_progress(asio::awaitable<void> task, std::
     around.cancel();
   };
   co_await around.run(body());
-}
-
-void write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    } else if (errno == EAGAIN) {  // somebody made our terminal non-blocking
-      pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
-      ::poll(&ready, 1, -1);
-    } else if (errno != EINTR) {
-      throw system_error("writing output", errno);
-    }
-  }
 }
 
 }  // namespace sandkey::cli

@@ -3,6 +3,9 @@
 
 #include "sandkey/base/engine.h"
 #include "sandkey/base/json.h"
+#include "sandkey/cli/output.h"
+#include "sandkey/config/config_loader.h"
+#include "sandkey/config/openhands_config.h"
 #include "sandkey/runtime/ledger.h"
 #include "sandkey/runtime/provider.h"
 
@@ -50,12 +53,20 @@ class Interrupts {
   TaskGroup watching_;
 };
 
+// What holds for every verb.
+struct CommonOptions {
+  bool json = false;
+  bool verbose = false;
+  std::optional<std::string> profile = std::nullopt;      // else SANDKEY_PROFILE
+  std::optional<std::string> config_file = std::nullopt;  // else ./config.toml, where there is one
+};
+
 class Context {
  public:
-  Context(bool json, bool verbose, std::chrono::steady_clock::time_point started);
+  Context(CommonOptions options, std::chrono::steady_clock::time_point started);
 
-  [[nodiscard]] bool json() const noexcept { return json_; }
-  [[nodiscard]] bool verbose() const noexcept { return verbose_; }
+  [[nodiscard]] bool json() const noexcept { return options_.json; }
+  [[nodiscard]] bool verbose() const noexcept { return options_.verbose; }
 
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
   [[nodiscard]] Interrupts& interrupts() noexcept { return interrupts_; }
@@ -63,6 +74,9 @@ class Context {
   [[nodiscard]] std::optional<std::string> environment(const std::string& name) const {
     return engine_.environment(name);
   }
+  // The user's configuration, read when first asked for; what is odd about it is told then. Throws Error.
+  [[nodiscard]] const LoadedConfig& loaded_config();
+  [[nodiscard]] const OpenHandsConfig& config() { return loaded_config().config; }
   // The user's ledger, opened when first asked for.
   [[nodiscard]] const std::shared_ptr<Ledger>& ledger();
 
@@ -98,16 +112,13 @@ class Context {
   void wait_void(asio::awaitable<void> task, const std::string& what);
   asio::awaitable<void> beside_progress(asio::awaitable<void> task, std::string what);
 
-  const bool json_;
-  const bool verbose_;
+  const CommonOptions options_;
   const std::chrono::steady_clock::time_point started_;
   Engine engine_;
   Interrupts interrupts_;
+  std::optional<LoadedConfig> config_;
   std::shared_ptr<Ledger> ledger_;
   std::map<std::string, std::shared_ptr<Provider>> providers_;
 };
-
-// All of it, or throws Error.
-void write_all(int fd, std::string_view bytes);
 
 }  // namespace sandkey::cli

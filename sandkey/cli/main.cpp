@@ -27,8 +27,7 @@ namespace {
 using namespace sandkey;
 
 struct Options {
-  bool json = false;
-  bool verbose = false;
+  cli::CommonOptions common = {};
   bool names_only = false;
   cli::ExecutionOptions execution = {};  // of run, python and shell, and the agent of cp
   cli::Chosen chosen = {};
@@ -39,6 +38,7 @@ struct Options {
   std::string sid = {};
   std::string port = {};
   std::string shell = {};
+  cli::AuthOptions auth = {};
 };
 
 // What to do once the command line is read.
@@ -53,6 +53,18 @@ class Formatter final : public CLI::Formatter {
     return usage + " [--] COMMAND [ARGUMENT...]\n";
   }
 };
+
+// One of the words, which its type's name lists for the completion scripts.
+void require_one_of(CLI::Option* option, const std::vector<std::string>& words) {
+  std::string type;
+  for (const std::string& word : words) type += (type.empty() ? "" : "|") + word;
+  option->required()->type_name(type)->check(CLI::Validator(
+      [words, type](std::string& word) {
+        const bool known = std::find(words.begin(), words.end(), word) != words.end();
+        return known ? std::string() : "'" + word + "' is none of " + type;
+      },
+      ""));
+}
 
 class Grammar {
  public:
@@ -78,6 +90,7 @@ class Grammar {
   void add_copy();
   void add_port_verbs();
   void add_managing_verbs();
+  void add_account_verbs();
 
   Options options_;
   Act act_;
@@ -90,8 +103,8 @@ Grammar::Grammar() {
   app_.set_version_flag("--version", "sandkey " SANDKEY_VERSION);
   app_.get_option("--version")->description("Print the version and exit");
   app_.set_help_flag("-h,--help", "Print this help and exit");
-  app_.add_flag("--json", options_.json)->group("");
-  app_.add_flag("-v,--verbose", options_.verbose)->group("");
+  app_.add_flag("--json", options_.common.json)->group("");
+  app_.add_flag("-v,--verbose", options_.common.verbose)->group("");
   app_.require_subcommand(1);
   app_.footer(
       "Examples:\n"
@@ -113,8 +126,11 @@ Grammar::Grammar() {
       "after\n"
       "a failure of Sandkey's own it is empty and the error is a document on stderr.\n"
       "\n"
-      "Environment: SANDKEY_PROVIDER (instead of --provider), SANDKEY_AGENT and SANDKEY_SESSION_KEY_FILE\n"
-      "(instead of --agent and --session-key-file), SANDKEY_STATE_DIR (where it is remembered what exists).");
+      "Environment: SANDKEY_PROVIDER (instead of --provider), SANDKEY_PROFILE (instead of --profile), "
+      "SANDKEY_AGENT\n"
+      "and SANDKEY_SESSION_KEY_FILE (instead of --agent and --session-key-file), SANDKEY_STATE_DIR (where it "
+      "is\n"
+      "remembered what exists), SANDKEY_CONFIG_DIR (where credentials.toml is).");
   add_execution_verbs();
   add_copy();
   add_port_verbs();
@@ -125,8 +141,17 @@ CLI::App* Grammar::verb(const std::string& name, const std::string& description,
                         Act act) {
   CLI::App* command = app_.add_subcommand(name, description);
   command->footer("Examples:\n" + examples);
-  command->add_flag("--json", options_.json, "Print one JSON document on stdout, and nothing else there");
-  command->add_flag("-v,--verbose", options_.verbose, "Say on stderr what is done and when");
+  command->add_flag("--json", options_.common.json,
+                    "Print one JSON document on stdout, and nothing else there");
+  command->add_flag("-v,--verbose", options_.common.verbose, "Say on stderr what is done and when");
+  command
+      ->add_option("--profile", options_.common.profile,
+                   "Which account, where there are several [SANDKEY_PROFILE]")
+      ->type_name("NAME");
+  command
+      ->add_option("--config", options_.common.config_file,
+                   "The settings (default: ./config.toml, if it exists)")
+      ->type_name("FILE");
   command->callback([this, act = std::move(act)] { act_ = act; });
   return command;
 }
@@ -166,7 +191,7 @@ void Grammar::add_sandbox(CLI::App* command) {
   add("--disk", sandbox.disk, "SIZE", "The most it may store");
   add("--processes", sandbox.processes, "N", "The most processes it may have");
   add("--start-timeout", sandbox.start_timeout, "TIME",
-      "How long making or reaching it may take (default: 2m; for an agent 10s)");
+      "How long making or reaching it may take (default: 3m; for an agent 10s)");
 }
 
 void Grammar::add_execution(CLI::App* command, const std::string& timeout) {
@@ -296,6 +321,8 @@ void Grammar::add_managing_verbs() {
   add_chosen(resume);
   resume->get_option("sid")->required();
 
+  add_account_verbs();
+
   verb("providers", "List the providers, what they can, and whether they can be used now",
        "  sandkey providers", [](cli::Context& context) { return cli::show_providers(context); });
 
@@ -312,14 +339,53 @@ void Grammar::add_managing_verbs() {
                                 cli::write_all(STDOUT_FILENO, cli::completion_script(app_, options_.shell));
                                 return 0;
                               });
-  completion->add_option("shell", options_.shell, "bash or zsh")
-      ->required()
-      ->type_name("bash|zsh")
-      ->check(CLI::Validator(
-          [](std::string& shell) {
-            return shell == "bash" || shell == "zsh" ? std::string() : shell + " is neither bash nor zsh";
-          },
-          ""));
+  require_one_of(completion->add_option("shell", options_.shell, "bash or zsh"), {"bash", "zsh"});
+}
+
+void Grammar::add_account_verbs() {
+  cli::AuthOptions& auth = options_.auth;
+  CLI::App* command = verb(
+      "auth", "Say which credentials are used and why, check them, keep one",
+      "  sandkey auth status                      which credential each provider would get, and from where\n"
+      "  sandkey auth status e2b --explain        every source that was looked at, and why\n"
+      "  sandkey auth check                       asks the providers; nothing is created\n"
+      "  sandkey auth login e2b                   asks for a key, checks it and keeps it\n"
+      "  sandkey auth login daytona --profile work --set api_url=https://daytona.example.com/api < key\n"
+      "  sandkey auth logout e2b\n"
+      "\n"
+      "Exit status of check, and of status for named providers: 0 accepted or found, 3 missing, 4 rejected,\n"
+      "5 not permitted, 6 unreachable; of several providers, that of the first with a failure.",
+      [this](cli::Context& context) { return cli::auth(context, options_.auth); });
+  require_one_of(command->add_option("action", auth.action, "What to do"),
+                 {"status", "check", "login", "logout"});
+  command->add_option("provider", auth.providers, "The providers (default: all)")->type_name("PROVIDER");
+  command->add_flag("--explain", auth.explain, "Show every source that was looked at");
+  const auto group = [](CLI::Option* option) { option->group("Login"); };
+  group(command->add_option("--form", auth.form, "Which kind of credential, by one of its parts: jwt_token")
+            ->type_name("PART"));
+  group(
+      command->add_option("--set", auth.set, "What belongs to it and is no secret, as in api_url=https://...")
+          ->type_name("NAME=VALUE")
+          ->allow_extra_args(false));
+  group(command->add_flag("--allow-cleartext", auth.allow_cleartext,
+                          "Let it be sent over http to another machine"));
+  group(command->add_flag("--unchecked", auth.unchecked, "Keep it without asking the provider"));
+
+  CLI::App* config = verb("config", "Show the settings and where each came from",
+                          "  sandkey config show\n"
+                          "  sandkey config show --config ~/project/config.toml",
+                          [](cli::Context& context) { return cli::show_config(context); });
+  require_one_of(config->add_option("action", options_.shell, "What to do"), {"show"});
+
+  CLI::App* doctor =
+      verb("doctor", "Look for what keeps Sandkey from working: settings, names, proxy, certificates, clock",
+           "  sandkey doctor\n"
+           "  sandkey doctor e2b\n"
+           "\n"
+           "Asks each provider's address for any answer, without a credential. Exits with 1 if something is "
+           "wrong.",
+           [this](cli::Context& context) { return cli::doctor(context, options_.auth.providers); });
+  doctor->add_option("provider", auth.providers, "The providers (default: all)")->type_name("PROVIDER");
 }
 
 bool Grammar::has_verb(const std::string& name) const {
@@ -386,7 +452,8 @@ int report(ErrorCode code, std::string message, bool json) {
 int report_usage(Grammar& grammar, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return grammar.app().exit(error);  // --help, --version
   return report(ErrorCode::invalid_argument,
-                std::string(error.what()) + "; see " + grammar.where() + " --help", grammar.options().json);
+                std::string(error.what()) + "; see " + grammar.where() + " --help",
+                grammar.options().common.json);
 }
 
 }  // namespace
@@ -404,7 +471,7 @@ int main(int argc, char** argv) {
   const Options& options = grammar.options();
   std::optional<cli::Context> context;
   try {
-    context.emplace(options.json, options.verbose, started);
+    context.emplace(options.common, started);
     context->note("begun");
     return grammar.act()(*context);
   } catch (const CLI::ParseError& error) {
@@ -417,6 +484,6 @@ int main(int argc, char** argv) {
       context->note(caught.what());
       return 128 + signal;
     }
-    return report(code, caught.what(), options.json);
+    return report(code, caught.what(), options.common.json);
   }
 }

@@ -1,6 +1,7 @@
 // ls, rm, pause, resume, providers: what there is, and what becomes of it.
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/cli/output.h"
 #include "sandkey/cli/verbs.h"
 #include "sandkey/providers/registry.h"
 
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <ctime>
 #include <exception>
 #include <functional>
 #include <map>
@@ -51,10 +51,8 @@ struct Answer {
   std::exception_ptr failure;
 };
 
-asio::awaitable<void> ask(Engine& engine, std::string name, Deadline deadline, Answer& answer) {
+asio::awaitable<void> ask(Engine& engine, OpenHandsConfig config, Deadline deadline, Answer& answer) {
   try {
-    OpenHandsConfig config;
-    config.runtime = std::move(name);
     answer.provider = co_await async_make_provider(engine, std::move(config));
     answer.sandboxes = co_await answer.provider->list(deadline);
   } catch (const Error&) {
@@ -62,9 +60,13 @@ asio::awaitable<void> ask(Engine& engine, std::string name, Deadline deadline, A
   }
 }
 
-asio::awaitable<void> ask_all(Engine& engine, std::map<std::string, Answer>& answers, Deadline deadline) {
+asio::awaitable<void> ask_all(Engine& engine, OpenHandsConfig config, std::map<std::string, Answer>& answers,
+                              Deadline deadline) {
   TaskGroup asking(engine);
-  for (auto& [name, answer] : answers) asking.spawn(ask(engine, name, deadline, answer));
+  for (auto& [name, answer] : answers) {
+    config.runtime = name;
+    asking.spawn(ask(engine, config, deadline, answer));
+  }
   co_await asking.join();
 }
 
@@ -142,7 +144,8 @@ Survey survey(Context& context, const std::optional<std::string>& only) {
     answers[std::string(kDefaultProvider)];
     for (const LedgerEntry& entry : entries) answers[entry.provider];
   }
-  context.wait(ask_all(context.engine(), answers, request_deadline(context)), "asking the providers");
+  context.wait(ask_all(context.engine(), context.config(), answers, request_deadline(context)),
+               "asking the providers");
 
   Survey result;
   for (auto& [name, answer] : answers) {
@@ -166,14 +169,6 @@ Survey survey(Context& context, const std::optional<std::string>& only) {
     return a.created.value_or(TimePoint::min()) < b.created.value_or(TimePoint::min());
   });
   return result;
-}
-
-std::string iso_time(TimePoint time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-  std::tm utc{};
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&seconds, &utc));
-  return text.data();
 }
 
 json::value to_json(const std::optional<TimePoint>& time) {
@@ -219,25 +214,6 @@ void tell(Context& context, const std::vector<Trouble>& troubles, json::object& 
     errors.emplace_back(std::move(error));
   }
   document["errors"] = std::move(errors);
-}
-
-using Line = std::vector<std::string>;
-
-void print_table(const std::vector<Line>& lines) {
-  std::vector<std::size_t> widths;
-  for (const Line& line : lines) {
-    widths.resize(std::max(widths.size(), line.size()));
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
-  std::string text;
-  for (const Line& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      text += line[i];
-      if (i + 1 < line.size()) text.append(widths[i] - line[i].size() + 2, ' ');
-    }
-    text += '\n';
-  }
-  write_all(STDOUT_FILENO, text);
 }
 
 void print_rows(Context& context, const std::vector<Row>& rows) {
@@ -374,11 +350,16 @@ int show_providers(Context& context) {
     const std::string name(entry.name);
     std::optional<Capabilities> capabilities;
     std::string reason;
+    std::string shown;  // to people: without what another verb says better
     try {
       capabilities = context.provider(name)->capabilities();
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
       reason = error.what();
+      const bool missing = error.code() == ErrorCode::credential_missing;
+      shown = missing
+                  ? "no credential; 'sandkey auth status " + name + " --explain' says where it was looked for"
+                  : reason;
     }
     json::object document;
     document["name"] = name;
@@ -389,7 +370,7 @@ int show_providers(Context& context) {
     documents.emplace_back(std::move(document));
     lines.push_back({name, capabilities ? "yes" : "no", capabilities ? to_text(*capabilities) : "-",
                      std::string(entry.summary)});
-    if (!capabilities) reasons += name + " cannot be used now: " + reason + "\n";
+    if (!capabilities) reasons += name + " cannot be used now: " + shown + "\n";
   }
   if (context.json()) {
     json::object document;

@@ -199,14 +199,23 @@ int forward(Context& context, const std::string& sid, const std::string& ports) 
 int url(Context& context, const std::string& sid, const std::string& port) {
   const auto number = static_cast<std::uint16_t>(parse_number(port, "PORT", 1, 65535));
   const Located located = locate(context, sid);
-  const std::string address = context.wait(
+  const ExposedPort exposed = context.wait(
       located.provider->expose(located.id, number, request_deadline(context)), "exposing the port");
   if (context.json()) {
+    json::object headers;
+    for (const auto& [name, value] : exposed.headers) headers[name] = std::string(value.expose());
     json::object document;
-    document["url"] = address;
+    document["url"] = exposed.url;
+    document["headers"] = std::move(headers);
     context.print_json(document);
-  } else {
-    write_all(STDOUT_FILENO, address + "\n");
+    return 0;
+  }
+  write_all(STDOUT_FILENO, exposed.url + "\n");
+  if (!exposed.headers.empty()) {
+    std::string names;
+    for (const auto& [name, value] : exposed.headers) names += (names.empty() ? "" : ", ") + name;
+    context.warn("requests to it need " + names + ", whose value --json shows; 'sandkey forward " + sid +
+                 " " + port + "' needs nothing");
   }
   return 0;
 }

@@ -27,7 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kCreateTimeout = "2m";
 constexpr std::string_view kAgentTimeout = "10s";  // it runs already, or it does not
 constexpr std::chrono::seconds kRequestTimeout{60};
 
@@ -64,8 +63,20 @@ std::optional<std::string> option_or_variable(const Context& context,
   return value;
 }
 
-std::string provider_name(const Context& context, const std::optional<std::string>& option) {
-  return option_or_variable(context, option, "SANDKEY_PROVIDER").value_or(std::string(kDefaultProvider));
+// The names of OpenHands' own runtimes stand in many a config.toml, and mean nothing to us.
+bool is_openhands_runtime(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kNames{"docker", "eventstream", "remote", "kubernetes", "cli"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+std::string provider_name(Context& context, const std::optional<std::string>& option) {
+  const auto named = option_or_variable(context, option, "SANDKEY_PROVIDER");
+  if (named) return *named;
+  const std::string& runtime = context.config().runtime;
+  if (!is_openhands_runtime(runtime)) return runtime;
+  context.note("the configured runtime '" + runtime + "' is OpenHands' own; using " +
+               std::string(kDefaultProvider));
+  return std::string(kDefaultProvider);
 }
 
 std::shared_ptr<Provider> fixed_agent(const Context& context, const AgentOptions& options) {
@@ -127,14 +138,19 @@ bool uses_agent(const Context& context, const SandboxOptions& options) {
   return true;
 }
 
-OpenHandsConfig make_config(const SandboxOptions& options, std::string provider) {
-  OpenHandsConfig config;
+OpenHandsConfig make_config(Context& context, const SandboxOptions& options, std::string provider) {
+  OpenHandsConfig config = context.config();
   config.runtime = std::move(provider);
-  config.sandbox.remote_runtime_init_timeout =
-      parse_seconds(options.start_timeout.value_or(std::string(kCreateTimeout)), "--start-timeout");
+  if (options.start_timeout) {
+    config.sandbox.remote_runtime_init_timeout = parse_seconds(*options.start_timeout, "--start-timeout");
+  }
+  // Whoever types a command says so himself if something is to stay.
   config.sandbox.keep_runtime_alive = options.keep;
-  config.sandbox.base_container_image = options.image.value_or("");
-  if (options.workspace) config.workspace_base = fs::absolute(*options.workspace).lexically_normal().string();
+  if (options.image) config.sandbox.base_container_image = *options.image;
+  if (options.workspace) {
+    config.workspace_base = fs::absolute(*options.workspace).lexically_normal().string();
+    config.origins["workspace_base"] = {Origin::Kind::program, "--workspace"};
+  }
   if (options.network) config.sandbox.network = true;
   if (options.memory) config.sandbox.memory_limit = parse_size(*options.memory, "--memory");
   if (options.disk) config.sandbox.disk_limit = parse_size(*options.disk, "--disk");
@@ -243,7 +259,7 @@ Sandbox open_agent(Context& context, const AgentOptions& options,
                    const std::optional<std::string>& start_timeout, std::string_view what, bool any_agent) {
   Sandbox sandbox;
   sandbox.provider = fixed_agent(context, options);
-  OpenHandsConfig config;
+  OpenHandsConfig config = context.config();
   config.sandbox.remote_runtime_init_timeout =
       parse_seconds(start_timeout.value_or(std::string(kAgentTimeout)), "--start-timeout");
   RuntimeOptions runtime = runtime_options(context);
@@ -286,7 +302,7 @@ Sandbox open_sandbox(Context& context, const SandboxOptions& options, std::strin
   }
   const std::string name =
       known && !options.provider ? known->provider : provider_name(context, options.provider);
-  const OpenHandsConfig config = make_config(options, name);
+  const OpenHandsConfig config = make_config(context, options, name);
   (void)find_provider(name);  // an unknown one is refused before anything is opened
   RuntimeOptions runtime = runtime_options(context);
   runtime.ledger = context.ledger();
@@ -365,7 +381,7 @@ Sandbox attach_to_session(Context& context, const std::string& sid, std::string_
   Located located = locate(context, sid);
   Sandbox sandbox;
   sandbox.provider = std::move(located.provider);
-  OpenHandsConfig config;
+  OpenHandsConfig config = context.config();
   config.runtime = std::string(sandbox.provider->name());
   RuntimeOptions runtime = runtime_options(context);
   runtime.attach_to_existing = true;

@@ -51,6 +51,27 @@ struct Chosen {
 [[nodiscard]] int resume(Context& context, const Chosen& chosen);
 [[nodiscard]] int show_providers(Context& context);
 
+// auth.cpp
+struct AuthOptions {
+  std::string action;                  // status, check, login, logout
+  std::vector<std::string> providers;  // none: all that there are
+  bool explain = false;
+  // login
+  std::optional<std::string> form =
+      std::nullopt;                   // by the name of one of its parts; else the provider's first
+  std::vector<std::string> set = {};  // NAME=VALUE: what is no secret
+  bool allow_cleartext = false;
+  bool unchecked = false;
+};
+// 0 accepted or found, 3 missing, 4 rejected, 5 not permitted, 6 unreachable.
+[[nodiscard]] int auth(Context& context, const AuthOptions& options);
+
+// config.cpp
+[[nodiscard]] int show_config(Context& context);
+
+// doctor.cpp: 0 if all is well, 1 if something is not.
+[[nodiscard]] int doctor(Context& context, const std::vector<std::string>& providers);
+
 // emulate.cpp: hands over to sandkey-emulator, which knows these arguments.
 [[nodiscard]] int emulate(Context& context, const std::vector<std::string>& arguments);
 

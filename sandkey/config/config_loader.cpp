@@ -37,6 +37,8 @@ struct Setting {
   void (*put)(OpenHandsConfig&, Value);
   // Nothing where it is not set and has no default.
   std::optional<Value> (*get)(const OpenHandsConfig&);
+  // Why config.toml may not say it, if so.
+  std::string_view not_in_file = {};
 
   [[nodiscard]] std::string name() const {
     return section == "core" ? std::string(key) : fmt::format("{}.{}", section, key);
@@ -126,6 +128,12 @@ constexpr auto kSettings = std::to_array<Setting>({
        c.sandbox.base_container_image = std::get<std::string>(std::move(v));
      },
      [](const OpenHandsConfig& c) { return std::optional<Value>(c.sandbox.base_container_image); }},
+    {"sandkey", "profile", Kind::text, 0, 0,
+     [](OpenHandsConfig& c, Value v) { c.profile = std::get<std::string>(std::move(v)); },
+     [](const OpenHandsConfig& c) {
+       return c.profile.empty() ? std::nullopt : std::optional<Value>(c.profile);
+     },
+     "a file that comes with a folder does not choose your account; use --profile or SANDKEY_PROFILE"},
     sandbox_boolean<&SandboxConfig::network>("sandkey", "network"),
     sandkey_number<&SandboxConfig::memory_limit>("memory_limit", Kind::size,
                                                  std::numeric_limits<std::int64_t>::max()),
@@ -446,7 +454,9 @@ class Loader {
       const auto setting = std::find_if(kSettings.begin(), kSettings.end(), [&](const Setting& s) {
         return s.section == section.key && s.key == item.key;
       });
-      if (setting != kSettings.end()) {
+      if (setting != kSettings.end() && !setting->not_in_file.empty()) {
+        complain(item.line, fmt::format("{} in [{}]: {}", item.key, section.key, setting->not_in_file));
+      } else if (setting != kSettings.end()) {
         try {
           put(*setting, from_toml(*setting, item), file_origin(item.line));
         } catch (const Complaint& complaint) {
@@ -506,6 +516,13 @@ class Loader {
           loaded_.warnings.push_back(said + "; it is passed over");
         }
       }
+    }
+    constexpr std::string_view kPrefix = "SANDBOX_ENV_";
+    for (const std::string& variable : sources_.variables) {
+      if (!variable.starts_with(kPrefix) || variable.size() == kPrefix.size()) continue;
+      const auto value = sources_.environment(variable);
+      if (!value) continue;
+      loaded_.config.sandbox.initial_env_vars[variable.substr(kPrefix.size())] = *value;
     }
   }
 
@@ -581,6 +598,12 @@ std::string shown(Kind kind, const Value& value) {
   return names;
 }
 
+std::string shown(const ConfigValue& field) {
+  if (field.secret) return "[secret]";
+  std::string text(field.value->expose());
+  return text.find('@') == std::string::npos ? text : "[not shown: it may hold a password]";
+}
+
 }  // namespace
 
 LoadedConfig load_config(const ConfigSources& sources) {
@@ -596,8 +619,14 @@ std::vector<ShownSetting> show_config(const OpenHandsConfig& config) {
     settings.push_back({name, value ? shown(setting.kind, *value) : "(not set)",
                         origin == config.origins.end() ? Origin{} : origin->second});
   }
+  if (!config.sandbox.initial_env_vars.empty()) {
+    const Value variables = config.sandbox.initial_env_vars;
+    settings.push_back({"sandbox.initial_env_vars",
+                        shown(Kind::variables, variables),
+                        {Origin::Kind::environment, "SANDBOX_ENV_..."}});
+  }
   for (const auto& [key, field] : config.provider_fields) {
-    settings.push_back({key, field.secret ? "[secret]" : std::string(field.value->expose()), field.origin});
+    settings.push_back({key, shown(field), field.origin});
   }
   return settings;
 }

@@ -12,7 +12,8 @@
 // The environment overrides by OpenHands' rules: the key in capitals, with SANDBOX_ or SANDKEY_ before it
 // for the keys of those sections; an empty variable counts as not set; one that cannot be read is warned of
 // and passed over, except that a SANDKEY_ one is an error. The providers' fields are not among them: their
-// variables belong to the credential chain.
+// variables belong to the credential chain. SANDBOX_ENV_NAME sets NAME in every sandbox, as OpenHands has it.
+// SANDKEY_PROFILE chooses an account, which config.toml cannot.
 #pragma once
 
 #include "sandkey/config/environment.h"
@@ -40,6 +41,8 @@ struct ConfigSources {
   std::optional<std::filesystem::path> file = std::nullopt;
   std::filesystem::path working_directory = ".";
   Environment environment = process_environment();
+  // The names of all variables there are: SANDBOX_ENV_... are found in it.
+  std::vector<std::string> variables = process_variables();
   // The providers' fields in [core].
   std::span<const ConfigField> fields = {};
 };

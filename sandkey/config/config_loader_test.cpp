@@ -323,6 +323,35 @@ TEST_F(ConfigLoader, PassesOverVariablesOpenHandsWouldAndRefusesItsOwn) {
   EXPECT_EQ(complaint(), "SANDKEY_PROCESS_LIMIT in the environment must be a whole number from 1 to 4194304");
 }
 
+TEST_F(ConfigLoader, TakesSandboxVariablesAsOpenHandsDoes) {
+  variables_ = {{"SANDBOX_ENV_TOKEN", "canary"}, {"SANDBOX_ENV_", "x"}, {"SANDBOX_ENVX", "x"}};
+  sources_.variables = {"SANDBOX_ENV_TOKEN", "SANDBOX_ENV_", "SANDBOX_ENVX", "SANDBOX_ENV_GONE"};
+  const LoadedConfig loaded = load();
+  EXPECT_EQ(loaded.config.sandbox.initial_env_vars,
+            (std::map<std::string, std::string>{{"TOKEN", "canary"}}));
+  const std::vector<ShownSetting> shown = show_config(loaded.config);
+  EXPECT_EQ(shown.back().key, "sandbox.initial_env_vars");
+  EXPECT_EQ(shown.back().value, "TOKEN=[secret]");
+}
+
+TEST_F(ConfigLoader, AFileDoesNotChooseTheAccount) {
+  EXPECT_EQ(complaint("[sandkey]\nprofile = \"work\"\n"),
+            "~/config.toml:2: profile in [sandkey]: a file that comes with a folder does not choose your "
+            "account; use "
+            "--profile or SANDKEY_PROFILE");
+  folder_.write("config.toml", "");
+  variables_ = {{"SANDKEY_PROFILE", "work"}};
+  EXPECT_EQ(load().config.profile, "work");
+  sources_.overrides = {{"sandkey.profile", "other", "--profile"}};
+  EXPECT_EQ(load().config.profile, "other");
+  EXPECT_EQ(load().config.origins.at("sandkey.profile").name, "--profile");
+}
+
+TEST_F(ConfigLoader, DoesNotShowAnAddressThatMayHoldAPassword) {
+  const LoadedConfig loaded = load("[core]\nacme_api_url = \"https://me:canary@acme.example\"\n");
+  EXPECT_EQ(show_config(loaded.config).back().value, "[not shown: it may hold a password]");
+}
+
 TEST_F(ConfigLoader, NamesTheFlagOfABadOverride) {
   sources_.overrides = {{"sandkey.lease", "canary", "--lease"}, {"sandbox.timeot", "1", ""}};
   EXPECT_EQ(
@@ -352,6 +381,7 @@ sandbox.runtime_startup_env_vars = A=[secret]  # SANDBOX_RUNTIME_STARTUP_ENV_VAR
 sandbox.enable_auto_lint = false  # built-in default
 sandbox.keep_runtime_alive = false  # built-in default
 sandbox.base_container_image =   # built-in default
+sandkey.profile = (not set)  # built-in default
 sandkey.network = (not set)  # built-in default
 sandkey.memory_limit = (not set)  # built-in default
 sandkey.disk_limit = (not set)  # built-in default

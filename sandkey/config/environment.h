@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sandkey {
 
@@ -12,6 +13,9 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 
 // The real one. Whoever calls setenv meanwhile races with it.
 [[nodiscard]] Environment process_environment();
+
+// The names of all variables there are. As above.
+[[nodiscard]] std::vector<std::string> process_variables();
 
 // The variable, where empty counts as not set: what it does to paths.
 [[nodiscard]] std::optional<std::string> nonempty_variable(const Environment& environment,

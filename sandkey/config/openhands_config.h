@@ -19,7 +19,9 @@ struct SandboxConfig {
   std::chrono::seconds remote_runtime_init_timeout{180};
   // How long one request of ours may take that is not an action.
   std::chrono::seconds remote_runtime_api_timeout{180};
-  // Exported in every shell and Python cell of the sandbox.
+  // Exported in every shell and Python cell of the sandbox; from SANDBOX_ENV_NAME, as OpenHands has it.
+  std::map<std::string, std::string> initial_env_vars = {};
+  // Likewise, and over those.
   std::map<std::string, std::string> runtime_startup_env_vars = {};
   bool enable_auto_lint = false;
   bool keep_runtime_alive = false;  // close() leaves the sandbox
@@ -46,6 +48,10 @@ struct OpenHandsConfig {
   std::string workspace_mount_path_in_sandbox = "/workspace";
   std::string git_user_name = "openhands";
   std::string git_user_email = "openhands@all-hands.dev";
+
+  // Which of the user's accounts is meant, by its name in our own file of credentials. Empty: whichever the
+  // credential chain finds. Never from config.toml, which comes with whatever folder one is in.
+  std::string profile = {};
 
   // The providers' own fields, by key ("e2b_api_key"), as code or config.toml set them. Where they are not
   // set, the credential chain goes on looking: what counts is its answer, not this.

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace sandkey {
@@ -48,6 +49,20 @@ void Credential::teach(Redactor& redactor) const {
   for (const auto& [name, part] : data_.parts) {
     if (part.secret) redactor.add(part.value);
   }
+}
+
+bool Credential::same_places(const Credential& other) const {
+  const auto same = [](const auto& one, const auto& two) {
+    return std::equal(one.begin(), one.end(), two.begin(), two.end(), [](const auto& a, const auto& b) {
+      return a.first == b.first && a.second.value == b.second.value;
+    });
+  };
+  return same(data_.endpoints, other.data_.endpoints) && same(data_.settings, other.data_.settings);
+}
+
+std::string Credential::described() const {
+  return fmt::format("{} with the fingerprint {}, from {}", data_.form, fingerprint(),
+                     data_.origin.to_string());
 }
 
 std::string Credential::to_string() const {

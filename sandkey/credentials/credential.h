@@ -48,6 +48,13 @@ class Credential {
   [[nodiscard]] bool has(std::string_view part) const { return data_.parts.contains(part); }
   // Throws Error(internal) for a part its form does not have.
   [[nodiscard]] const Secret& part(std::string_view name) const;
+  // All that are known, by name.
+  [[nodiscard]] const std::map<std::string, Place, std::less<>>& endpoints() const noexcept {
+    return data_.endpoints;
+  }
+  [[nodiscard]] const std::map<std::string, Place, std::less<>>& settings() const noexcept {
+    return data_.settings;
+  }
   // Null where the spec names no default and nobody set it.
   [[nodiscard]] const Place* endpoint(std::string_view name) const noexcept;
   [[nodiscard]] const Place* setting(std::string_view name) const noexcept;
@@ -63,9 +70,14 @@ class Credential {
   // The whole hash and every endpoint: what two clients must share to be one.
   [[nodiscard]] const std::string& identity() const noexcept { return identity_; }
 
+  // Whether every endpoint and setting is the same.
+  [[nodiscard]] bool same_places(const Credential& other) const;
+
   // Adds every part that must not be shown.
   void teach(Redactor& redactor) const;
 
+  // "an API key with the fingerprint 0123456789ab, from E2B_API_KEY in the environment".
+  [[nodiscard]] std::string described() const;
   // "e2b: an API key (fingerprint 0123456789ab) from E2B_API_KEY in the environment".
   [[nodiscard]] std::string to_string() const;
 

@@ -24,28 +24,6 @@ using Kind = Origin::Kind;
 constexpr auto kOrder = std::to_array<Kind>({Kind::program, Kind::environment, Kind::config_file,
                                              Kind::profile, Kind::helper, Kind::vendor_file, Kind::keyring});
 
-std::string_view label_of(Kind kind) {
-  switch (kind) {
-    case Kind::program:
-      return "program";
-    case Kind::environment:
-      return "environment";
-    case Kind::config_file:
-      return "config.toml";
-    case Kind::profile:
-      return "profile";
-    case Kind::helper:
-      return "helper";
-    case Kind::vendor_file:
-      return "vendor's file";
-    case Kind::keyring:
-      return "keyring";
-    case Kind::default_value:
-      return "default";
-  }
-  return "default";
-}
-
 // Who can write there: whoever started us; whoever owns the home; whoever made the folder we happen to be in.
 int trust(Kind kind) {
   switch (kind) {
@@ -94,7 +72,11 @@ class Search {
         spec_(spec),
         profile_(choice.profile.empty() ? std::string(kDefaultProfile) : choice.profile),
         only_(choice.source) {
-    if (const auto folder = config_folder(world.environment)) profiles_.emplace(*folder);
+    if (world.profiles) {
+      profiles_ = *world.profiles;
+    } else if (const auto folder = config_folder(world.environment)) {
+      profiles_.emplace(*folder);
+    }
   }
 
   Resolution run() {
@@ -264,7 +246,7 @@ class Search {
     if (own.offer.outcome != Offer::Outcome::broken && own.source && !choice_.source) {
       only_ = own.source;
       if (*only_ != Kind::profile) {
-        return Offer::nothing(fmt::format("profile '{}' leaves it to the {}", profile_, label_of(*only_)));
+        return Offer::nothing(fmt::format("profile '{}' leaves it to the {}", profile_, to_string(*only_)));
       }
     }
     origin_ = {Kind::profile, profile_};
@@ -685,6 +667,33 @@ class Search {
 
 }  // namespace
 
+std::string_view to_string(Origin::Kind source) noexcept {
+  switch (source) {
+    case Kind::program:
+      return "program";
+    case Kind::environment:
+      return "environment";
+    case Kind::config_file:
+      return "config.toml";
+    case Kind::profile:
+      return "profile";
+    case Kind::helper:
+      return "helper";
+    case Kind::vendor_file:
+      return "vendor's file";
+    case Kind::keyring:
+      return "keyring";
+    case Kind::default_value:
+      return "default";
+  }
+  return "default";
+}
+
+std::string_view to_string(SourceStep::Outcome outcome) noexcept {
+  constexpr std::array<std::string_view, 4> kOutcomes{"found", "not there", "broken", "not asked"};
+  return kOutcomes[static_cast<std::size_t>(outcome)];
+}
+
 CredentialWorld world_of(const Engine& engine) {
   return {.environment = [&engine](const std::string& name) { return engine.environment(name); },
           .now = [&engine] { return engine.system_now(); }};
@@ -693,9 +702,7 @@ CredentialWorld world_of(const Engine& engine) {
 std::string Resolution::explanation() const {
   std::string text = credential ? credential->to_string() : error ? error->what() : "";
   for (const SourceStep& step : steps) {
-    constexpr std::array<std::string_view, 4> kOutcomes{"found", "not there", "broken", "not asked"};
-    text += fmt::format("\n  {:<13} {:<9} {}", label_of(step.source),
-                        kOutcomes[static_cast<std::size_t>(step.outcome)], step.detail);
+    text += fmt::format("\n  {:<13} {:<9} {}", to_string(step.source), to_string(step.outcome), step.detail);
   }
   for (const std::string& note : notes) text += "\n  note: " + note;
   if (credential) {

@@ -21,11 +21,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sandkey {
 
 class Engine;
+class ProfileFile;
 
 // What the chain sees of the world. Files are found through the environment ($HOME and the like).
 struct CredentialWorld {
@@ -35,6 +37,8 @@ struct CredentialWorld {
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
   // Null: the desktop's.
   std::shared_ptr<Keyring> keyring = nullptr;
+  // Null: the user's, in config_folder().
+  std::shared_ptr<const ProfileFile> profiles = nullptr;
 };
 // The engine's environment and clock. It must outlive the result.
 [[nodiscard]] CredentialWorld world_of(const Engine& engine);
@@ -54,6 +58,10 @@ struct SourceStep {
   Outcome outcome;
   std::string detail;  // a sentence that says it, without any value
 };
+// "environment", "vendor's file", ...
+[[nodiscard]] std::string_view to_string(Origin::Kind source) noexcept;
+// "found", "not there", "broken", "not asked".
+[[nodiscard]] std::string_view to_string(SourceStep::Outcome outcome) noexcept;
 
 // What the search came to: a credential or an error.
 struct Resolution {

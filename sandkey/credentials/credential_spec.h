@@ -108,6 +108,9 @@ struct CredentialSpec {
   std::string_view keys_page;  // where people make keys
 };
 
+// Where the API usually is: what counts when nobody says otherwise.
+[[nodiscard]] std::string usual_address(const CredentialSpec& spec);
+
 // The fields of [core] in config.toml that the spec names, for the loader.
 [[nodiscard]] std::vector<ConfigField> config_fields(const CredentialSpec& spec);
 

@@ -160,6 +160,15 @@ void make_folders(const fs::path& folder) {
   }
 }
 
+std::string section_of(std::string_view profile, std::string_view provider,
+                       const std::vector<ProfileFile::Line>& lines, bool allow_cleartext) {
+  std::string section = fmt::format("[{}.{}]\n", profile, provider);
+  for (const ProfileFile::Line& line : lines)
+    section += fmt::format("{} = {}\n", line.key, toml_quoted(line.value.expose()));
+  if (allow_cleartext) section += "allow_cleartext = true\n";
+  return section;
+}
+
 class EntryReader {
  public:
   EntryReader(const CredentialSpec& spec, std::string_view file, std::string_view profile)
@@ -324,6 +333,7 @@ std::optional<Origin::Kind> source_from_text(std::string_view text) noexcept {
 ProfileFile::ProfileFile(fs::path folder) : folder_(std::move(folder)), path_(folder_ / "credentials.toml") {}
 
 std::optional<std::string> ProfileFile::load() const {
+  if (draft_) return std::string(draft_->expose());
   SmallFile file = read_small_file(path_, kMaxSettingsFile, Links::refuse);
   if (file.state == SmallFile::State::absent) return std::nullopt;
   if (file.state == SmallFile::State::unusable) throw refused(path_.string() + " " + file.reason);
@@ -414,11 +424,14 @@ bool ProfileFile::replace(std::string_view profile, std::string_view provider,
 
 void ProfileFile::save(std::string_view profile, std::string_view provider, const std::vector<Line>& lines,
                        bool allow_cleartext) const {
-  std::string section = fmt::format("[{}.{}]\n", profile, provider);
-  for (const Line& line : lines)
-    section += fmt::format("{} = {}\n", line.key, toml_quoted(line.value.expose()));
-  if (allow_cleartext) section += "allow_cleartext = true\n";
-  replace(profile, provider, section);
+  replace(profile, provider, section_of(profile, provider, lines, allow_cleartext));
+}
+
+ProfileFile ProfileFile::draft(fs::path folder, std::string_view profile, std::string_view provider,
+                               const std::vector<Line>& lines, bool allow_cleartext) {
+  ProfileFile file(std::move(folder));
+  file.draft_ = std::make_shared<const Secret>(section_of(profile, provider, lines, allow_cleartext));
+  return file;
 }
 
 bool ProfileFile::remove(std::string_view profile, std::string_view provider) const {

@@ -24,6 +24,7 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -70,6 +71,10 @@ class ProfileFile {
   // read(), invalid_argument for a file that is no TOML or writes the entry in a form that cannot be edited.
   void save(std::string_view profile, std::string_view provider, const std::vector<Line>& lines,
             bool allow_cleartext = false) const;
+  // As if the file were there and held this entry alone: to try one before it is saved.
+  [[nodiscard]] static ProfileFile draft(std::filesystem::path folder, std::string_view profile,
+                                         std::string_view provider, const std::vector<Line>& lines,
+                                         bool allow_cleartext = false);
   // Whether there was such an entry.
   bool remove(std::string_view profile, std::string_view provider) const;
 
@@ -81,6 +86,7 @@ class ProfileFile {
 
   std::filesystem::path folder_;
   std::filesystem::path path_;
+  std::shared_ptr<const Secret> draft_;  // of draft(): the file's text
 };
 
 // 1 to 64 of A-Z a-z 0-9 _ -.

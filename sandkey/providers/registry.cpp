@@ -17,9 +17,19 @@ const ProviderEntry& find_provider(std::string_view name) {
               "choosing a provider: '" + std::string(name) + "' is not known; there are: " + known);
 }
 
+std::vector<ConfigField> provider_fields() {
+  std::vector<ConfigField> all;
+  for (const ProviderEntry& entry : providers()) {
+    if (!entry.cloud) continue;
+    const std::vector<ConfigField> fields = config_fields(entry.cloud->credential_spec());
+    all.insert(all.end(), fields.begin(), fields.end());
+  }
+  return all;
+}
+
 asio::awaitable<std::shared_ptr<Provider>> async_make_provider(Engine& engine, OpenHandsConfig config) {
   const ProviderEntry& entry = find_provider(config.runtime);
-  co_return co_await entry.authenticate(engine, std::move(config));
+  co_return co_await async_authenticate(engine, entry, std::move(config));
 }
 
 std::shared_ptr<Provider> make_provider(Engine& engine, const OpenHandsConfig& config) {

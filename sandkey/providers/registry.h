@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sandkey {
 
@@ -22,6 +23,9 @@ class EventStream;
 [[nodiscard]] std::span<const ProviderEntry> providers() noexcept;
 // Throws Error(invalid_argument) naming the known ones.
 [[nodiscard]] const ProviderEntry& find_provider(std::string_view name);
+
+// All fields of [core] in config.toml that a provider declares, for the loader.
+[[nodiscard]] std::vector<ConfigField> provider_fields();
 
 // The provider that config.runtime names, authenticated.
 [[nodiscard]] std::shared_ptr<Provider> make_provider(Engine& engine, const OpenHandsConfig& config);

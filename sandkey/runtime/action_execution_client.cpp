@@ -9,8 +9,10 @@
 #include "sandkey/runtime/ledger.h"
 #include "sandkey/runtime/shell_quote.h"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -33,6 +35,8 @@ constexpr std::chrono::seconds kAliveTimeout{5};
 constexpr std::chrono::seconds kListTimeout{10};
 constexpr std::chrono::seconds kTransferTimeout{600};
 constexpr std::chrono::seconds kCloseTimeout{30};
+// How long a creation is waited for whose caller gave up.
+constexpr std::chrono::seconds kCreateGrace{10};
 // Between questions whether the agent is alive: quick at first, since most are.
 constexpr std::chrono::milliseconds kFirstProbePause{10};
 constexpr std::chrono::milliseconds kLongestProbePause{1000};
@@ -166,6 +170,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         background_(engine, executor_) {
     if (!provider_) throw Error(ErrorCode::invalid_argument, "making a runtime: there is no provider");
     require_sid(sid_);
+    for (const auto& [name, value] : config_.sandbox.initial_env_vars) env_vars_[upper(name)] = value;
     for (const auto& [name, value] : options_.env_vars) env_vars_[upper(name)] = value;
     std::map<std::string, Secret> masked;
     for (const auto& [provider_name, token] : options_.git_provider_tokens) {
@@ -466,19 +471,32 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     if (info.state == SandboxState::ended) co_return false;
     if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
     if (info.lease_end && provider_->capabilities().renew) {
-      // Who asked for ten minutes does not get an hour because somebody looked in.
-      lease_ = config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease));
+      // Who asked for ten minutes does not get an hour because somebody looked in, and loses nothing of an
+      // hour to one who needs it for a minute.
+      const auto left =
+          std::chrono::duration_cast<std::chrono::seconds>(*info.lease_end - engine_.system_now());
+      lease_ = std::max(config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease)), left);
     }
     co_return true;
+  }
+
+  // A folder of this machine, where the provider can share one. Elsewhere OpenHands passes its setting over,
+  // which stands in many a file; who asks for it in code or by a flag is refused instead.
+  [[nodiscard]] std::string workspace() const {
+    const auto origin = config_.origins.find("workspace_base");
+    const bool asked = origin == config_.origins.end() || origin->second.kind == Origin::Kind::program;
+    return asked || provider_->capabilities().workspace ? config_.workspace_base : std::string();
   }
 
   [[nodiscard]] SandboxIntent intent() const {
     SandboxIntent intent;
     intent.sid = sid_;
     intent.working_dir = config_.workspace_mount_path_in_sandbox;
-    intent.environment = config_.sandbox.runtime_startup_env_vars;
+    intent.environment = config_.sandbox.initial_env_vars;
+    for (const auto& [name, value] : config_.sandbox.runtime_startup_env_vars)
+      intent.environment[name] = value;
     intent.image = config_.sandbox.base_container_image;
-    intent.workspace = config_.workspace_base;
+    intent.workspace = workspace();
     intent.network = config_.sandbox.network;
     intent.memory_bytes = config_.sandbox.memory_limit;
     intent.disk_bytes = config_.sandbox.disk_limit;
@@ -507,12 +525,19 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     std::optional<SandboxId> gone;
     std::chrono::milliseconds pause{10};
     while (true) {
+      // A claim that was made is ours to fulfil or to give back, although our caller may be cancelled
+      // meanwhile.
+      co_await asio::this_coro::throw_if_cancelled(false);
       const LedgerClaim claim = co_await claim_session(gone);
+      if (claim.verdict == LedgerClaim::Verdict::create || claim.verdict == LedgerClaim::Verdict::recover) {
+        co_await create_claimed(deadline, phase);
+        co_return;
+      }
+      co_await asio::this_coro::throw_if_cancelled(true);
       switch (claim.verdict) {
         case LedgerClaim::Verdict::create:
         case LedgerClaim::Verdict::recover:
-          co_await create_claimed(deadline, phase);
-          co_return;
+          break;
         case LedgerClaim::Verdict::adopt:
         case LedgerClaim::Verdict::attach: {
           const bool there = co_await look_at(*claim.entry.sandbox, deadline);
@@ -556,10 +581,12 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   }
 
   // The ledger says that it is ours to create. It may exist nevertheless: made by another machine, or by a
-  // process that died before it could tell.
+  // process that died before it could tell. Called with throw_if_cancelled(false), or a cancellation would
+  // keep it from being begun.
   asio::awaitable<void> create_claimed(Deadline deadline, std::string& phase) {
     std::exception_ptr failure;
     try {
+      co_await asio::this_coro::throw_if_cancelled(true);
       std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
       if (found) {
         const bool there = co_await look_at(*found, deadline);
@@ -593,11 +620,48 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     SandboxIntent wanted = intent();
     provider_->check(wanted);
     const Capabilities can = provider_->capabilities();
-    if (can.renew) lease_ = wanted.lease ? wanted.lease : can.default_lease;
-    if (can.renew && !lease_ && wanted.keep) lease_ = kDefaultLease;
+    if (can.renew) {
+      lease_ = wanted.lease;
+      if (!lease_ && wanted.keep) lease_ = kDefaultLease;
+      if (!lease_) lease_ = can.default_lease;
+    }
     if (lease_) wanted.lease = lease_;
     lease_is_fresh_ = true;
-    co_return co_await provider_->create(std::move(wanted), deadline);
+    co_return co_await create_to_its_end(std::move(wanted), deadline);
+  }
+
+  // What a cloud makes of a request that was sent only its answer tells; a sandbox made after we looked would
+  // be nobody's. So a creation whose caller gives up goes on for a while, and what came of it is ended.
+  asio::awaitable<SandboxId> create_to_its_end(SandboxIntent wanted, Deadline deadline) {
+    std::optional<SandboxId> made;
+    std::exception_ptr failure;
+    asio::steady_timer ended(executor_, asio::steady_timer::time_point::max());
+    const auto create = [&]() -> asio::awaitable<void> {
+      try {
+        made = co_await provider_->create(std::move(wanted), deadline);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      ended.cancel();
+    };
+    TaskGroup creating(engine_, executor_);
+    creating.spawn(create());
+    (void)co_await ended.async_wait(asio::as_tuple(asio::use_awaitable));  // or until our caller gives up
+    co_await asio::this_coro::throw_if_cancelled(false);
+    const bool given_up =
+        (co_await asio::this_coro::cancellation_state).cancelled() != asio::cancellation_type::none;
+    try {
+      co_await uncancelled(engine_.with_deadline(creating.join(), engine_.in(kCreateGrace), "create"));
+    } catch (const Error& error) {
+      if (!failure && !made) failure = std::make_exception_ptr(error);
+    }
+    if (given_up && made) {
+      co_await uncancelled(provider_->destroy(*made, engine_.in(kCloseTimeout)));
+      failure = std::make_exception_ptr(Error(ErrorCode::cancelled, "the caller gave up"));
+    }
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (failure) std::rethrow_exception(failure);
+    co_return *made;
   }
 
   // A creation that failed leaves nothing, says its provider; one that was broken off may have.
@@ -682,7 +746,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         const bool later = error.code() == ErrorCode::unavailable ||
                            error.code() == ErrorCode::deadline_exceeded ||
                            error.code() == ErrorCode::internal || error.code() == ErrorCode::rate_limited;
-        if (!later) throw;
+        if (!later || error.context().permanent) throw;
         last = error.what();
       }
       if (closed_) throw Error(ErrorCode::cancelled, "the runtime was closed meanwhile");

@@ -33,8 +33,8 @@ Capabilities FixedAgent::capabilities() const {
           .outlives_client = "as its owner wishes"};
 }
 
-asio::awaitable<Account> FixedAgent::account(Deadline) {
-  co_return Account{};
+Account FixedAgent::account() const {
+  return {};
 }
 
 asio::awaitable<std::optional<SandboxId>> FixedAgent::find(std::string, Deadline) {
@@ -73,7 +73,7 @@ asio::awaitable<SandboxId> FixedAgent::create(SandboxIntent, Deadline) {
   co_return SandboxId{};
 }
 
-asio::awaitable<std::string> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {
+asio::awaitable<ExposedPort> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {
   throw unsupported("expose a port");
   co_return std::string();
 }

@@ -15,7 +15,7 @@ class FixedAgent final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "agent"; }
   [[nodiscard]] Capabilities capabilities() const override;
-  asio::awaitable<Account> account(Deadline deadline) override;
+  [[nodiscard]] Account account() const override;
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override;
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline deadline) override;
   asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline deadline) override;
@@ -25,7 +25,7 @@ class FixedAgent final : public Provider {
   asio::awaitable<void> destroy(SandboxId id, Deadline deadline) override;  // leaves it alone
   // All unsupported.
   asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override;
-  asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) override;
+  asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override;
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override;
   asio::awaitable<void> pause(SandboxId id, Deadline deadline) override;

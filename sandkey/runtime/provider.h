@@ -1,8 +1,10 @@
 // What a sandbox cloud can do, the same for all of them.
 #pragma once
 
+#include "sandkey/accounts/account.h"
 #include "sandkey/base/engine.h"
 #include "sandkey/base/secret.h"
+#include "sandkey/net/http_client.h"
 #include "sandkey/net/url.h"
 
 #include <boost/asio/awaitable.hpp>
@@ -45,6 +47,15 @@ struct SandboxIntent {
 struct AgentAccess {
   Endpoint endpoint;
   Secret session_key = {};  // empty where only the owner can connect anyway
+  // What else every request carries, such as the sandbox's name where one host serves many.
+  HttpHeaders headers = {};
+};
+
+// Where a port of a sandbox is reached from here.
+struct ExposedPort {
+  std::string url = {};
+  // What a request needs to be let in, by header name; empty: nothing.
+  std::map<std::string, Secret> headers = {};
 };
 
 enum class SandboxState { starting, running, paused, ended };
@@ -80,11 +91,6 @@ struct Capabilities {
   std::string outlives_client = {};
 };
 
-// Whose account it is, as far as the provider tells.
-struct Account {
-  std::string name = {};
-};
-
 // One authenticated account. Implementations are used from several coroutines at once, all on the engine's
 // threads.
 //
@@ -98,7 +104,8 @@ class Provider {
   // "e2b", "local", ...: for messages.
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual Capabilities capabilities() const = 0;
-  virtual asio::awaitable<Account> account(Deadline deadline) = 0;
+  // What it told when it accepted the credential.
+  [[nodiscard]] virtual Account account() const = 0;
 
   // The sandbox that carries the session's label, if there is one; the oldest if there are several.
   virtual asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) = 0;
@@ -113,8 +120,9 @@ class Provider {
   // Puts the agent in and starts it, unless it runs; it need not answer yet.
   virtual asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) = 0;
   virtual asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) = 0;
-  // A URL by which the port inside can be reached until the sandbox ends.
-  virtual asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) = 0;
+  // Where the port inside can be reached until the sandbox ends. Never without a secret, except from this
+  // machine.
+  virtual asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) = 0;
   // From now on it may live this long; returns when it would end.
   virtual asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id,
                                                                        std::chrono::seconds lease,

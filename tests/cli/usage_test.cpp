@@ -29,8 +29,9 @@ class CliUsage : public ::testing::Test {
   Program program_{here_};
 };
 
-const std::vector<std::string> kVerbs = {"run", "python", "shell", "cp",     "forward",   "url",
-                                         "ls",  "rm",     "pause", "resume", "providers", "completion"};
+const std::vector<std::string> kVerbs = {"run",  "python", "shell",  "cp",        "forward",
+                                         "url",  "ls",     "rm",     "pause",     "resume",
+                                         "auth", "config", "doctor", "providers", "completion"};
 
 TEST_F(CliUsage, HelpAndVersionSayWhatThereIs) {
   const Result version = program_.run({"--version"});
@@ -250,7 +251,8 @@ TEST_F(CliCompletion, BashKnowsVerbsOptionsAndValues) {
   EXPECT_THAT(complete({"--ver"}), Contains("--version"));
   EXPECT_THAT(complete({"-v", "r"}), ElementsAre("run", "rm", "resume"));
   EXPECT_THAT(complete({"run", "--ne"}), ElementsAre("--network"));
-  EXPECT_THAT(complete({"run", "--provider", ""}), ElementsAre("local"));
+  EXPECT_THAT(complete({"run", "--provider", ""}),
+              ElementsAre("local", "daytona", "e2b", "modal", "runloop"));
   EXPECT_THAT(complete({"run", "--provider", "=", "l"}), ElementsAre("local"));
   EXPECT_THAT(complete({"run", "--provider", "x", "--ne"}), ElementsAre("--network"));
   EXPECT_THAT(complete({"completion", ""}), ElementsAre("bash", "zsh"));

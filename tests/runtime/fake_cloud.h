@@ -25,7 +25,7 @@ class FakeCloud final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fake"; }
   [[nodiscard]] Capabilities capabilities() const override { return can; }
-  asio::awaitable<Account> account(Deadline) override { co_return Account{}; }
+  [[nodiscard]] Account account() const override { return {}; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline) override {
     calls.push_back("find " + sid);
@@ -51,7 +51,7 @@ class FakeCloud final : public Provider {
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId, Deadline) override {
     co_return AgentAccess{Endpoint::parse(agent)};
   }
-  asio::awaitable<std::string> expose(SandboxId, std::uint16_t, Deadline) override {
+  asio::awaitable<ExposedPort> expose(SandboxId, std::uint16_t, Deadline) override {
     co_return std::string();
   }
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId, std::chrono::seconds lease,

@@ -13,6 +13,7 @@
 
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -115,6 +116,28 @@ TEST_F(Session, WhoComesWhileItIsBeingCreatedWaitsAndAttaches) {
   engine.wait(both());
   EXPECT_EQ(waits->sandbox_id(), SandboxId{"box"});
   EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
+}
+
+TEST_F(Session, WhoGivesUpGivesItsClaimBack) {
+  std::stop_source stop;
+  RuntimeOptions options;
+  options.ledger = ledger;
+  options.status_callback = [&](std::string_view, RuntimeStatus status, const std::string&) {
+    if (status == RuntimeStatus::starting_runtime) stop.request_stop();
+  };
+  ActionExecutionClient gives_up(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+  EXPECT_THROW(engine.wait(gives_up.async_connect(), stop.get_token()), Error);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, WhatIsMadeForACallerWhoGaveUpIsEnded) {
+  std::stop_source stop;
+  cloud->on_create = [&] { stop.request_stop(); };
+  const auto gives_up = runtime();
+  EXPECT_THROW(engine.wait(gives_up->async_connect(), stop.get_token()), Error);
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+  EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "destroy box"), 1);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
 }
 
 TEST_F(Session, ACreationThatNeverEndsIsWaitedForUntilTheDeadline) {

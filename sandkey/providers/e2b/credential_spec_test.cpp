@@ -53,6 +53,10 @@ TEST_F(E2bSpec, ReadsKeyAndDomainFromTheEnvironment) {
               ElementsAre("E2B_API_KEY does not start with 'e2b_', as those of e2b usually do"));
 }
 
+TEST(E2bUsualAddress, IsMadeOfTheDomain) {
+  EXPECT_EQ(usual_address(credential_spec()), "https://api.e2b.app");
+}
+
 TEST_F(E2bSpec, NamesItsFieldForTheLoader) {
   const std::vector<ConfigField> fields = config_fields(credential_spec());
   ASSERT_FALSE(fields.empty());

@@ -15,8 +15,9 @@ class LocalRuntime final : public ActionExecutionClient {
   // Throws where this machine can make no sandboxes for us; starts nothing before connect().
   LocalRuntime(Engine& engine, const OpenHandsConfig& config, std::shared_ptr<EventStream> event_stream,
                std::string sid = "default", RuntimeOptions options = {})
-      : ActionExecutionClient(engine, local::authenticate(engine, config), config, std::move(event_stream),
-                              std::move(sid), with_user_ledger(engine, std::move(options))) {}
+      : ActionExecutionClient(engine, authenticate(engine, local::kEntry, config), config,
+                              std::move(event_stream), std::move(sid),
+                              with_user_ledger(engine, std::move(options))) {}
 };
 
 }  // namespace sandkey

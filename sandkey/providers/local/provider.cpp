@@ -61,7 +61,7 @@ class LocalProvider final : public Provider {
     return {.workspace = true, .survives_reboot = false, .outlives_client = "at once"};
   }
 
-  asio::awaitable<Account> account(Deadline) override { co_return Account{"this machine"}; }
+  [[nodiscard]] Account account() const override { return {.name = "this machine"}; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
     sandbox::Status status;
@@ -106,9 +106,10 @@ class LocalProvider final : public Provider {
     co_return AgentAccess{Endpoint::parse(address, "the sandbox's socket")};
   }
 
-  asio::awaitable<std::string> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
+  asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
     const std::uint16_t here = co_await host_.expose(std::move(id.value), port, deadline);
-    co_return "http://127.0.0.1:" + std::to_string(here);
+    ExposedPort exposed{.url = "http://127.0.0.1:" + std::to_string(here)};
+    co_return exposed;
   }
 
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
@@ -153,12 +154,9 @@ class LocalProvider final : public Provider {
 
 }  // namespace
 
-std::shared_ptr<Provider> authenticate(Engine& engine, const OpenHandsConfig&) {
-  return std::make_shared<LocalProvider>(engine);
-}
-
-asio::awaitable<std::shared_ptr<Provider>> async_authenticate(Engine& engine, OpenHandsConfig config) {
-  co_return authenticate(engine, config);  // a few system calls
+std::shared_ptr<Provider> open(Engine& engine, const OpenHandsConfig&,
+                               const std::shared_ptr<AuthenticatedAccount>&) {
+  return std::make_shared<LocalProvider>(engine);  // a few system calls
 }
 
 }  // namespace sandkey::local

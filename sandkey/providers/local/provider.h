@@ -5,11 +5,12 @@
 
 namespace sandkey::local {
 
-// "Authentication" is that this machine can make sandboxes for us: bubblewrap is there, user namespaces are
-// allowed, the state folder is ours. Throws Error(unsupported, permission_denied, ...) where it cannot.
-[[nodiscard]] std::shared_ptr<Provider> authenticate(Engine& engine, const OpenHandsConfig& config);
-asio::awaitable<std::shared_ptr<Provider>> async_authenticate(Engine& engine, OpenHandsConfig config);
+// Throws Error(unsupported, permission_denied, ...) where this machine can make no sandboxes for us:
+// bubblewrap must be there, user namespaces allowed, the state folder ours. There is no account.
+[[nodiscard]] std::shared_ptr<Provider> open(Engine& engine, const OpenHandsConfig& config,
+                                             const std::shared_ptr<AuthenticatedAccount>& account);
 
-inline constexpr ProviderEntry kEntry{"local", "isolated sandboxes on this machine", &async_authenticate};
+inline constexpr ProviderEntry kEntry{
+    .name = "local", .summary = "isolated sandboxes on this machine", .open = &open};
 
 }  // namespace sandkey::local

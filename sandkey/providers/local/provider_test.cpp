@@ -331,7 +331,7 @@ TEST_F(Local, APortInsideIsReachedByItsUrl) {
       "echo page > index.html; (python3 -m http.server 8000 >/dev/null 2>&1 &) ; "
       "for i in $(seq 100); do (: </dev/tcp/127.0.0.1/8000) 2>/dev/null && break; sleep 0.05; done");
   const std::string url =
-      engine.wait(runtime.provider()->expose({"web"}, 8000, engine.in(std::chrono::seconds(10))));
+      engine.wait(runtime.provider()->expose({"web"}, 8000, engine.in(std::chrono::seconds(10)))).url;
   HttpClient http(engine);
   HttpRequest request{.url = url + "/index.html"};
   const HttpResponse response = engine.wait(http.send(std::move(request)));

@@ -27,7 +27,8 @@ constexpr int kConnectRounds = 3;
 constexpr std::size_t kMaxLogs = 1000;      // of one sandbox
 constexpr std::size_t kMaxLogged = 10'000;  // sandboxes
 // What a sandbox can write: it is kept when its memory is not.
-constexpr std::pair<const char*, const char*> kSaved[] = {{"home", "/home"}, {"tmp", "/tmp"}};
+constexpr std::pair<const char*, const char*> kSaved[] = {
+    {"home", "/home"}, {"tmp", "/tmp"}, {"workspace", "/workspace"}};
 
 // As "%q" is in Go.
 std::string quote(const std::string& id) {
@@ -220,6 +221,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   spec.user = "user";
   spec.working_dir = "/home/user";
   spec.program_on_path = sandbox->holds_agent;
+  spec.writable_folders = {"/workspace"};  // which the user of a real one may make, by sudo
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
     (void)co_await sandbox->local->agent().greet(deadline);

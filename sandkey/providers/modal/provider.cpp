@@ -1,0 +1,1 @@
+#include "sandkey/providers/modal/provider.h"  // compiles it; a library must have a source

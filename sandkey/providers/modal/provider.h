@@ -1,0 +1,14 @@
+// Modal as the registry knows it.
+#pragma once
+
+#include "sandkey/providers/modal/credential_spec.h"
+#include "sandkey/providers/provider_entry.h"
+
+namespace sandkey::modal {
+
+inline constexpr ProviderEntry kEntry{
+    .name = "modal",
+    .summary = "Modal: https://modal.com",
+    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = nullptr}};
+
+}  // namespace sandkey::modal

@@ -1,0 +1,50 @@
+// How sandkey-agent gets into a cloud's sandbox and is started there, by whatever the cloud runs commands
+// with: a script that any POSIX shell can run. It starts the agent if it does not run and is there, or says
+// that it is not.
+#pragma once
+
+#include "sandkey/base/engine.h"
+#include "sandkey/base/secret.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace sandkey {
+
+// The agent's program as it travels: compressed by gzip, and named after its content, so that two versions in
+// one sandbox do not meet.
+struct AgentProgram {
+  std::string name;        // "agent-1f2e3d4c"
+  std::string compressed;  // gzip
+  std::uint64_t size = 0;  // of the program itself
+};
+// Read once for all users of the engine. Blocks. Throws Error(unsupported) where the program is not
+// installed.
+[[nodiscard]] std::shared_ptr<const AgentProgram> agent_program(Engine& engine);
+
+// Where the agent listens inside. Not one that programs usually take.
+inline constexpr std::uint16_t kCloudAgentPort = 49990;
+// Where the script looks for an uploaded program, in the home of the user it runs as: the name and this.
+inline constexpr std::string_view kAgentFolder = ".sandkey";
+inline constexpr std::string_view kUploadSuffix = ".part";
+
+struct AgentLaunch {
+  std::string script;                              // for `sh -c`
+  std::map<std::string, std::string> environment;  // of the shell; holds the session key
+};
+[[nodiscard]] AgentLaunch agent_launch(const AgentProgram& program, const Secret& session_key,
+                                       const std::string& working_dir);
+
+// What the script's output said.
+enum class LaunchOutcome { running, started, absent };
+// Throws Error(unavailable) saying what the script or the agent said instead.
+[[nodiscard]] LaunchOutcome launch_outcome(std::string_view output, std::string_view error_output,
+                                           int exit_code);
+
+// A session key that whoever knows `secret` can make again, and nobody can make `secret` of.
+[[nodiscard]] Secret derived_session_key(const Secret& secret);
+
+}  // namespace sandkey
