@@ -400,6 +400,15 @@ TEST_F(E2bTest, CarriesWebSocketsAndNoTokenOfItsOwn) {
   EXPECT_TRUE(seen.ends_with("FRAME")) << seen;
 }
 
+TEST_F(E2bTest, StartsACodeInterpreterWhereTheTemplateHasOne) {
+  const std::string id = create(R"({"templateID":"code-interpreter-v1"})");
+  EXPECT_EQ(ask_inside(id, 49999, "GET", "/health").body, "\"OK\"");
+  const Answer run = ask_inside(id, 49999, "POST", "/execute", R"({"code":"6 * 7"})",
+                                {{"Content-Type", "application/json"}});
+  EXPECT_THAT(run.body, HasSubstr(R"("text": "42")"));
+  EXPECT_EQ(ask_inside(create(), 49999, "GET", "/health").status, 502);
+}
+
 TEST_F(E2bTest, AnswersForSandboxesThatAreNotThere) {
   const Answer gone = ask_inside("inothing", 49983, "GET", "/health");
   EXPECT_EQ(gone.status, 502);
