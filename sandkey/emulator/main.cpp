@@ -139,15 +139,20 @@ int main(int argc, char** argv) {
   app.add_option("command", options.command, "What to run against them, behind '--'")->type_name("COMMAND");
   app.positionals_at_end();
   app.footer(
-      "Runs COMMAND with every vendor's variables set to a working account, and exits with its status (125: "
-      "our "
-      "own\nfailure). Without one it prints the variables and serves until SIGINT or SIGTERM:\n"
+      "Examples:\n"
       "  sandkey-emulator -- pytest tests/\n"
-      "  sandkey-emulator > variables &   # then: . ./variables");
+      "  sandkey-emulator --clock virtual -- node agent.mjs\n"
+      "  sandkey-emulator > variables &         then: . ./variables\n"
+      "\n"
+      "Runs COMMAND with every vendor's variables set to a working account, and exits with its status (125: "
+      "a\n"
+      "failure of its own). Without a command it prints the variables, and serves until SIGINT or SIGTERM.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return error.get_exit_code() == 0 ? app.exit(error) : (app.exit(error), kOwnFailure);
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "sandkey-emulator: %s; see sandkey-emulator --help\n", error.what());
+    return kOwnFailure;
   }
   return run(options);
 }
