@@ -45,6 +45,9 @@ struct ErrorContext {
   std::string request_id;  // the provider's own id of the request, for its support
   std::optional<std::chrono::milliseconds> retry_after = std::nullopt;
   Processed processed = Processed::unknown;
+  // Asking again as things are would fail the same way, whatever the code says in general: a certificate that
+  // is not trusted stays so. Nobody repeats such a request by himself.
+  bool permanent = false;
 };
 
 // Branch on code(); show what() to people: it says what was being done, what happened and what to do next.

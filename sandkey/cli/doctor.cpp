@@ -110,7 +110,9 @@ std::optional<Way> look_at_credential(Context& context, const ProviderEntry& ent
 // Nothing if the name has an address.
 std::string resolve(const std::string& host) {
   addrinfo* found = nullptr;
-  const addrinfo wanted{.ai_flags = AI_ADDRCONFIG, .ai_socktype = SOCK_STREAM};
+  addrinfo wanted{};
+  wanted.ai_flags = AI_ADDRCONFIG;
+  wanted.ai_socktype = SOCK_STREAM;
   const int error = ::getaddrinfo(host.c_str(), nullptr, &wanted, &found);
   if (found != nullptr) ::freeaddrinfo(found);
   return error == 0 ? "" : ::gai_strerror(error);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kClosePatience{10};
+constexpr std::string_view kJson = "application/json; charset=utf-8";
 constexpr std::string_view kGarbage = "\x16\x03<!-- not JSON {\"sandbox";
 
 net::HttpServerOptions server_options() {
@@ -114,7 +115,7 @@ asio::awaitable<void> Front::run(RecordedExchange& exchange, const Call& call) {
     co_return;
   }
   std::string body = cloud_->error_body(failure->first, failure->second);
-  co_await exchange.reply(failure->first, std::move(body), "application/json; charset=utf-8", {});
+  co_await exchange.reply(failure->first, std::move(body), kJson, {});
 }
 
 asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& call, Fault fault) {
@@ -124,8 +125,8 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
         return header.first == "content-type" || header.first == "Content-Type";
       });
       const auto headers = views(fault.headers);
-      co_await exchange.reply(fault.status, fault.body, typed ? "" : "application/json; charset=utf-8",
-                              headers);
+      const std::string_view type = typed ? std::string_view() : kJson;
+      co_await exchange.reply(fault.status, std::move(fault.body), type, headers);
       co_return;
     }
     case FaultKind::drop_before:
@@ -149,7 +150,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
       co_await run(exchange, call);
       co_return;
     case FaultKind::garbage:
-      co_await exchange.reply(200, std::string(kGarbage), "application/json; charset=utf-8", {});
+      co_await exchange.reply(200, std::string(kGarbage), kJson, {});
       co_return;
     case FaultKind::half: {
       HalfExchange half(exchange);
@@ -164,7 +165,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
 
 asio::awaitable<void> Front::echo(RecordedExchange& exchange) {
   std::string body = cloud_->error_body(400, "cannot use the credential " + cloud_->credential(exchange));
-  co_await exchange.reply(400, std::move(body), "application/json; charset=utf-8", {});
+  co_await exchange.reply(400, std::move(body), kJson, {});
 }
 
 asio::awaitable<void> Front::close() {

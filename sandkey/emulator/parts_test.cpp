@@ -1,4 +1,5 @@
 // The parts of the host that need no cloud: faults, journal, clock, accounts, secrets, routes, variables.
+#include "sandkey/base/error.h"
 #include "sandkey/emulator/accounts.h"
 #include "sandkey/emulator/admin.h"
 #include "sandkey/emulator/clock.h"
@@ -8,8 +9,6 @@
 #include "sandkey/emulator/program.h"
 #include "sandkey/emulator/random_text.h"
 #include "sandkey/emulator/router.h"
-
-#include "sandkey/base/error.h"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -93,8 +92,8 @@ TEST(FaultRules, AreReadFromJson) {
   EXPECT_EQ(made.fault.body, R"({"code":429})");
   ASSERT_EQ(made.fault.headers.size(), 1U);
   EXPECT_EQ(made.fault.headers[0].second, "1");
-  const FaultRule plain =
-      parse_fault_rule(object(R"({"provider":"e2b","route":"*","fault":{"kind":"slow","milliseconds":600000}})"));
+  const FaultRule plain = parse_fault_rule(
+      object(R"({"provider":"e2b","route":"*","fault":{"kind":"slow","milliseconds":600000}})"));
   EXPECT_EQ(plain.times, 1U);
   EXPECT_EQ(plain.fault.delay, kLongestDelay);
   for (const char* kind : {"drop_before", "drop_after", "hang", "garbage", "half", "echo"}) {
@@ -107,7 +106,8 @@ TEST(FaultRules, AreReadFromJson) {
 TEST(FaultRules, MustMakeSense) {
   for (const char* text :
        {R"({})", R"({"provider":"e2b"})", R"({"provider":"e2b","route":"*"})",
-        R"({"provider":"e2b","route":"*","fault":{}})", R"({"provider":"e2b","route":"*","fault":{"kind":"x"}})",
+        R"({"provider":"e2b","route":"*","fault":{}})",
+        R"({"provider":"e2b","route":"*","fault":{"kind":"x"}})",
         R"({"provider":"e2b","route":"*","skip":-1,"fault":{"kind":"hang"}})",
         R"({"provider":"e2b","route":"*","times":"2","fault":{"kind":"hang"}})",
         R"({"provider":"e2b","route":"*","fault":{"kind":"status","status":99}})",
@@ -187,9 +187,7 @@ class ClockTest : public ::testing::Test {
     start_ = clock->now();
     const Clock::Alarm later = clock->at(start_ + 20s, note(*clock, "later"));
     const Clock::Alarm sooner = clock->at(start_ + 10s, note(*clock, "sooner"));
-    {
-      const Clock::Alarm never = clock->at(start_ + 15s, note(*clock, "never"));
-    }
+    { const Clock::Alarm never = clock->at(start_ + 15s, note(*clock, "never")); }
     Clock::Alarm moved = clock->at(start_ + 5s, note(*clock, "first"));
     moved = clock->at(start_ + 25s, note(*clock, "moved"));
     co_await clock->advance(9s);
@@ -210,9 +208,7 @@ class ClockTest : public ::testing::Test {
     EXPECT_GE(clock->now(), start_ + 20ms);
     co_await clock->stop();
   }
-  asio::awaitable<void> move(Clock* clock) {
-    co_await clock->advance(1s);
-  }
+  asio::awaitable<void> move(Clock* clock) { co_await clock->advance(1s); }
 
   Engine engine_;
   Time start_ = {};
@@ -320,8 +316,8 @@ TEST(LoopbackHeader, NamesThisMachineOnly) {
   for (const char* good : {"127.0.0.1", "127.0.0.1:80", "localhost", "localhost:1", "[::1]", "[::1]:99"}) {
     EXPECT_TRUE(is_loopback_header(good)) << good;
   }
-  for (const char* bad : {"", "127.0.0.1.evil.example", "localhost.evil", "evil.example", "127.0.0.1:80x", "::1",
-                          "localhost@evil:1", "127.0.0.2"}) {
+  for (const char* bad : {"", "127.0.0.1.evil.example", "localhost.evil", "evil.example", "127.0.0.1:80x",
+                          "::1", "localhost@evil:1", "127.0.0.2"}) {
     EXPECT_FALSE(is_loopback_header(bad)) << bad;
   }
 }
@@ -330,7 +326,8 @@ TEST(ProgramVariables, AreMaskedSetAndQuoted) {
   ProgramEnvironment environment;
   environment.removed_prefixes = {"ACME_", "OTHER_"};
   environment.set = {{"ACME_KEY", "first"}, {"ACME_KEY", "it's"}, {"PLAIN", "http://127.0.0.1:1"}};
-  std::array<const char*, 6> ours{"PATH=/bin", "ACME_KEY=real", "ACME_OLD=real", "OTHER_X=real", "ACMEX=stays", nullptr};
+  std::array<const char*, 6> ours{"PATH=/bin",    "ACME_KEY=real", "ACME_OLD=real",
+                                  "OTHER_X=real", "ACMEX=stays",   nullptr};
   char** list = const_cast<char**>(ours.data());
   EXPECT_THAT(apply(environment, list),
               ElementsAre("ACMEX=stays", "ACME_KEY=it's", "PATH=/bin", "PLAIN=http://127.0.0.1:1"));

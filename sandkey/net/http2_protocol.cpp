@@ -39,7 +39,7 @@ constexpr std::size_t kMaxHandlers = 2 * std::size_t{kMaxHttp2Streams};
 constexpr std::size_t kMaxSettings = 32;  // in one frame
 // A body nobody read is taken up to this much; beyond it, a reset is cheaper, though not every client sees
 // the reply then.
-constexpr std::size_t kMaxDrain = 256 * 1024;
+constexpr std::size_t kMaxDrain = 1024 * 1024;
 
 bool equal_names(std::string_view a, std::string_view b) noexcept {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {

@@ -281,8 +281,16 @@ TEST_F(Http2Test, AnswersThoughTheBodyWasNotRead) {
   const Answer small = post("/ignore", std::string(200 * 1024, 'x'));
   EXPECT_EQ(small.result, CURLE_OK) << curl_easy_strerror(small.result);
   EXPECT_EQ(small.body, "ignored");
-  // Of a large one the rest is refused, which curl may report though it has the whole reply.
-  EXPECT_EQ(post("/ignore", std::string(4 * 1024 * 1024, 'x')).status, 200);
+  // Of a large one the rest is refused. curl 7.88 has the whole reply then, and waits on all the same.
+  Answer answer;
+  const Curl curl = make_request(url("/ignore"), answer);
+  const std::string large(4 * 1024 * 1024, 'x');
+  curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDSIZE, static_cast<long>(large.size()));
+  curl_easy_setopt(curl.get(), CURLOPT_POSTFIELDS, large.c_str());
+  curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 2L);
+  perform(curl.get(), answer);
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "ignored");
 }
 
 TEST_F(Http2Test, ServesManyAtOnceOnOneConnection) {

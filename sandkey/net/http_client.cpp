@@ -2,6 +2,7 @@
 
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/net/curl_library.h"
+#include "sandkey/net/network_settings.h"
 #include "sandkey/net/url.h"
 
 #include <boost/asio/cancellation_signal.hpp>
@@ -45,6 +46,7 @@ using Resume = asio::async_result<asio::use_awaitable_t<>, void()>::handler_type
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxIdleHandles = 64;  // per io thread and kind
+constexpr int kDrivesInARow = 4;             // before others on the event loop get their turn
 constexpr long kStreamReadSize =
     64 * 1024;  // curl's own buffer; its default of 16 KiB is right for small answers
 
@@ -93,7 +95,9 @@ std::string_view name_of(const Secret& line) noexcept {
 }
 
 bool is_line_of(const Secret& line, std::string_view name) noexcept {
-  return same_name(name_of(line), name);
+  const std::string_view text = line.expose();
+  return text.size() > name.size() && (text[name.size()] == ':' || text[name.size()] == ';') &&
+         same_name(text.substr(0, name.size()), name);
 }
 
 // Where a suspended coroutine waits for something to change; one waiter at most. Cancellation wakes it too,
@@ -277,17 +281,17 @@ HttpRequest HttpRequest::clone() const {
   if (source) {
     throw Error(ErrorCode::invalid_argument, "a request whose body comes from a source cannot be repeated");
   }
-  HttpRequest copy;
-  copy.method = method;
-  copy.url = url;
-  copy.unix_socket = unix_socket;
-  copy.headers = headers.clone();
-  copy.body = body;
-  copy.deadline = deadline;
-  copy.max_response_body = max_response_body;
-  copy.operation = operation;
-  copy.repeatable = repeatable;
-  return copy;
+  return {.method = method,
+          .url = url,
+          .unix_socket = unix_socket,
+          .headers = headers.clone(),
+          .body = body,
+          .source = nullptr,
+          .source_size = std::nullopt,
+          .deadline = deadline,
+          .max_response_body = max_response_body,
+          .operation = operation,
+          .repeatable = repeatable};
 }
 
 HttpResponseHeaders::HttpResponseHeaders(
@@ -303,23 +307,30 @@ void HttpResponseHeaders::clear() noexcept {
 void HttpResponseHeaders::append_line(std::string_view line) {
   const std::size_t colon = line.find(':');
   if (colon == line.npos || colon == 0) return;
-  append(line.substr(0, colon), trimmed(line.substr(colon + 1)));
+  const std::string_view value = trimmed(line.substr(colon + 1));
+  keep(line, {.at = 0, .size = colon},
+       {.at = value.empty() ? colon : static_cast<std::size_t>(value.data() - line.data()),
+        .size = value.size()});
 }
 
 void HttpResponseHeaders::append(std::string_view name, std::string_view value) {
+  std::string line(name);
+  line += value;
+  keep(line, {.at = 0, .size = name.size()}, {.at = name.size(), .size = value.size()});
+}
+
+// Bounded by kMaxResponseHeader, so 32 bits are plenty.
+void HttpResponseHeaders::keep(std::string_view line, Part name, Part value) {
   if (fields_.empty()) {
     text_.reserve(512);
     fields_.reserve(16);
   }
-  // Bounded by kMaxResponseHeader, so 32 bits are plenty.
-  Field field{};
-  field.name = static_cast<std::uint32_t>(text_.size());
-  field.name_size = static_cast<std::uint32_t>(name.size());
-  text_ += name;
-  field.value = static_cast<std::uint32_t>(text_.size());
-  field.value_size = static_cast<std::uint32_t>(value.size());
-  text_ += value;
-  fields_.push_back(field);
+  const std::size_t begin = text_.size();
+  text_ += line;
+  fields_.push_back({.name = static_cast<std::uint32_t>(begin + name.at),
+                     .name_size = static_cast<std::uint32_t>(name.size),
+                     .value = static_cast<std::uint32_t>(begin + value.at),
+                     .value_size = static_cast<std::uint32_t>(value.size)});
 }
 
 std::optional<std::string_view> HttpResponseHeaders::find(std::string_view name) const noexcept {
@@ -357,7 +368,8 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
-  void prepare(HttpRequest the_request, const HttpClientOptions& options, SteadyClock::time_point now);
+  // Throws Error(invalid_argument) or Error(deadline_exceeded) for a request that is not to be sent.
+  void prepare(HttpRequest&& the_request, SteadyClock::time_point now);
   void wipe_headers() {
     request.headers = {};
     header_list.clear();
@@ -373,10 +385,12 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
            (source_error || result != CURLE_OK || stop != Stop::none || (!headers_done && !closed_by_us));
   }
   [[noreturn]] void throw_failure();
-  [[nodiscard]] Error error(ErrorCode code, const std::string& cause, Processed processed) const;
+  [[nodiscard]] Error error(ErrorCode code, const std::string& cause, Processed processed,
+                            bool permanent = false) const;
   [[nodiscard]] Error cancelled() const { return error(ErrorCode::cancelled, "cancelled", sent_anything()); }
   [[nodiscard]] Processed sent_anything() const;
   [[nodiscard]] std::string certificate_problem() const;
+  [[nodiscard]] std::string trusted() const;
 
   // Lets curl write straight into a reader's buffer, for as long as the reader waits.
   class OpenWindow {
@@ -400,6 +414,19 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   static int on_prerequisite(void* self, char*, char*, int, int);
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
 
+ private:
+  // The parts of prepare().
+  void forget_last();
+  void check(SteadyClock::time_point now);
+  void set_target();
+  void set_method();
+  void set_deadline(SteadyClock::time_point now);
+  void set_headers();
+  [[nodiscard]] bool is_plain_get() const noexcept {
+    return request.method == "GET" && !request.source && request.body.empty();
+  }
+
+ public:
   Loop& loop;
   const Mode mode;
   CURL* easy = nullptr;
@@ -411,7 +438,9 @@ struct HttpClient::Transfer : std::enable_shared_from_this<HttpClient::Transfer>
   bool repeatable = false;
   // What curl was last told.
   bool last_was_plain_get = false;
-  std::string last_route;
+  std::string last_url;
+  std::string last_origin;
+  std::string last_socket;
 
   bool active = false;  // in the multi handle
   bool leased = false;  // out of the pool, and so in Loop::leased_
@@ -458,6 +487,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
         thread_(thread),
         executor_(std::move(executor)),
         options_(options),
+        settings_(engine, options),
         timer_(executor_),
         watch_(executor_) {
     UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
@@ -482,6 +512,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   Loop& operator=(const Loop&) = delete;
 
   [[nodiscard]] const HttpClientOptions& options() const noexcept { return options_; }
+  [[nodiscard]] const NetworkSettings& settings() const noexcept { return settings_; }
   [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
   [[nodiscard]] bool taking_events() const noexcept { return taking_events_; }
@@ -553,7 +584,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     if (transfer.ready) return;
     transfer.ready = true;
     ready_.push_back(&transfer);
-    if (!driving_) post_drive();
+    if (!driving_) want_drive();
   }
 
   void unmark_ready(Transfer& transfer) noexcept {
@@ -663,7 +694,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
       loop.due_ = kNoDeadline;  // the armed timer finds nothing to do
     } else if (milliseconds == 0) {
       loop.due_ = kNoDeadline;
-      loop.post_drive();
+      loop.want_drive();
     } else {
       loop.due_ = SteadyClock::now() + std::chrono::milliseconds(milliseconds);
       // Only ever re-armed for something earlier: with deadlines far away that is once in many requests.
@@ -685,21 +716,28 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     });
   }
 
-  void post_drive() {
-    if (drive_posted_) return;
+  // Has curl called as soon as may be: by settle() if that is yet to come, else from the event loop.
+  void want_drive() {
+    drive_wanted_ = true;
+    if (driving_ || settling_ || drive_posted_) return;
     drive_posted_ = true;
     asio::post(executor_, [self = shared_from_this()] {
       self->drive_posted_ = false;
-      self->drive();
+      if (self->drive_wanted_) self->drive();
     });
   }
 
   void drive() {
+    drive_once();
+    settle();
+  }
+
+  void drive_once() {
+    drive_wanted_ = false;
     driving_ = true;
     int running = 0;
     curl().multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
     driving_ = false;
-    settle();
   }
 
   void watch() {
@@ -739,8 +777,22 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     settle();
   }
 
-  // After curl has returned: collects the finished, then lets the coroutines go on.
+  // After curl has returned: lets the coroutines go on, and sends what they then ask for. A post for that
+  // would cost a round of the event loop, and so a system call, for every request that follows upon another.
   void settle() {
+    settling_ = true;
+    collect_finished();
+    run_ready();
+    for (int i = 0; i < kDrivesInARow && drive_wanted_; ++i) {
+      drive_once();
+      collect_finished();
+      run_ready();
+    }
+    settling_ = false;
+    if (drive_wanted_) want_drive();
+  }
+
+  void collect_finished() {
     int left = 0;
     while (const CURLMsg* message = curl().multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
@@ -754,7 +806,6 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
       mark_ready(transfer);
       driving_ = false;
     }
-    run_ready();
   }
 
   void end_all() {
@@ -788,6 +839,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   const std::size_t thread_;
   const asio::any_io_executor executor_;
   const HttpClientOptions options_;
+  const NetworkSettings settings_;
   CURLM* multi_ = nullptr;
   int epoll_ = -1;  // owned by watch_
   asio::steady_timer timer_;
@@ -798,8 +850,10 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   std::array<std::vector<std::shared_ptr<Transfer>>, 2> idle_;  // by mode
   SteadyClock::time_point due_ = kNoDeadline;                   // when curl wants to be called
   SteadyClock::time_point armed_ = kNoDeadline;                 // when the timer fires
+  bool drive_wanted_ = false;
   bool drive_posted_ = false;
-  bool driving_ = false;
+  bool driving_ = false;   // curl is running: its callbacks are
+  bool settling_ = false;  // coroutines are running that curl's news have woken
   bool taking_events_ = false;
   bool watching_ = false;
   bool closed_ = false;
@@ -830,9 +884,9 @@ class HttpClient::Lease {
   [[nodiscard]] const std::shared_ptr<Loop>& loop() const noexcept { return loop_; }
 
   // Puts the request on its way.
-  void start(HttpRequest request) {
+  void start(HttpRequest&& request) {
     Engine& engine = loop_->engine();
-    transfer_->prepare(std::move(request), loop_->options(), engine.steady_now());
+    transfer_->prepare(std::move(request), engine.steady_now());
     if (transfer_->request.source) {
       transfer_->upload = std::make_unique<TaskGroup>(engine, loop_->executor());
       transfer_->upload->spawn(pump(loop_, transfer_));
@@ -947,19 +1001,21 @@ HttpClient::Transfer::Transfer(Loop& the_loop, Mode the_mode)
   set(easy, CURLOPT_TCP_NODELAY, 1L);
   set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  set(easy, CURLOPT_USERAGENT, "sandkey/" SANDKEY_VERSION);
   set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
   set(easy, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(kUploadBuffer));
   if (mode == Mode::stream) set(easy, CURLOPT_BUFFERSIZE, kStreamReadSize);
-  if (!options.ca_file.empty()) {
-    set(easy, CURLOPT_CAINFO, options.ca_file.c_str());
-    set(easy, CURLOPT_CAPATH, nullptr);  // the system's, trusted besides
-  } else if (!options.ca_pem.empty()) {
-    curl_blob pem{.data = const_cast<char*>(options.ca_pem.data()),  // the loop's, which outlives us
-                  .len = options.ca_pem.size(),
+  set(easy, CURLOPT_NOPROXY, "");  // NetworkSettings has read the environment
+  const NetworkSettings& settings = loop.settings();
+  const auto set_path = [this](CURLoption option, const std::optional<std::string>& path) {
+    if (path) set(easy, option, path->empty() ? nullptr : path->c_str());
+  };
+  set_path(CURLOPT_CAINFO, settings.ca_file());
+  set_path(CURLOPT_CAPATH, settings.ca_folder());
+  if (!settings.ca_pem().empty()) {
+    curl_blob pem{.data = const_cast<char*>(settings.ca_pem().data()),  // the loop's, which outlives us
+                  .len = settings.ca_pem().size(),
                   .flags = CURL_BLOB_NOCOPY};
     set(easy, CURLOPT_CAINFO_BLOB, &pem);
-    set(easy, CURLOPT_CAPATH, nullptr);
   }
 }
 
@@ -970,9 +1026,20 @@ HttpClient::Transfer::~Transfer() {
   curl().easy_cleanup(easy);
 }
 
-void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOptions& options,
-                                   SteadyClock::time_point now) {
+void HttpClient::Transfer::prepare(HttpRequest&& the_request, SteadyClock::time_point now) {
+  forget_last();
   request = std::move(the_request);
+  if (request.operation.empty()) request.operation = request.method;
+  check(now);
+  started = now;
+  repeatable = request.may_repeat();
+  set_target();
+  set_method();
+  set_deadline(now);
+  set_headers();
+}
+
+void HttpClient::Transfer::forget_last() {
   finished = false;
   closed_by_us = false;
   result = CURLE_OK;
@@ -989,97 +1056,103 @@ void HttpClient::Transfer::prepare(HttpRequest the_request, const HttpClientOpti
   send_paused = false;
   poke = false;
   error_text[0] = '\0';
+}
 
-  const auto refuse = [&](const char* why) { return error(ErrorCode::invalid_argument, why, Processed::no); };
-  if (request.operation.empty()) request.operation = request.method;
+void HttpClient::Transfer::check(SteadyClock::time_point now) {
   if (!is_token(request.method)) {
     request.operation = "request";
-    throw refuse("the HTTP method has characters that are not allowed");
+    throw error(ErrorCode::invalid_argument, "the HTTP method has characters that are not allowed",
+                Processed::no);
   }
-  if (request.source && !request.body.empty())
-    throw refuse("a request has a body or a source of one, not both");
-  const Target target = target_of(request.url);
+  if (request.source && !request.body.empty()) {
+    throw error(ErrorCode::invalid_argument, "a request has a body or a source of one, not both",
+                Processed::no);
+  }
   if (request.deadline != kNoDeadline && request.deadline <= now) {
     throw error(ErrorCode::deadline_exceeded, "the deadline had passed before the request was sent",
                 Processed::no);
   }
-  started = now;
+}
 
-  const std::string& method = request.method;
-  const bool head = method == "HEAD";
-  repeatable = request.may_repeat();
-
-  // Options that most requests share with the one before on this handle are left as they are.
-  const bool plain_get = method == "GET" && !request.source && request.body.empty();
-  if (!plain_get || !last_was_plain_get) {
-    // First back to GET, which undoes the upload, the missing body and the fields of the request before.
-    set(easy, CURLOPT_POSTFIELDS, nullptr);
-    set(easy, CURLOPT_HTTPGET, 1L);
-    set(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
-    const char* custom = method.c_str();
-    if (request.source) {
-      set(easy, CURLOPT_UPLOAD, 1L);
-      set(easy, CURLOPT_INFILESIZE_LARGE,
-          request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
-    } else if (!request.body.empty() || method == "POST" || method == "PUT" || method == "PATCH") {
-      set(easy, CURLOPT_POST, 1L);
-      set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-      set(easy, CURLOPT_POSTFIELDS, request.body.c_str());
-      if (method == "POST") custom = nullptr;
-    } else if (head) {
-      set(easy, CURLOPT_NOBODY, 1L);
-      custom = nullptr;
-    } else if (method == "GET") {
-      custom = nullptr;
-    }
-    set(easy, CURLOPT_CUSTOMREQUEST, custom);
-    last_was_plain_get = plain_get;
-  }
+// Options that most requests share with the one before on this handle are left as they are; so in
+// set_method().
+void HttpClient::Transfer::set_target() {
+  if (request.url == last_url && request.unix_socket == last_socket) return;
+  const Target target = target_of(request.url);
+  last_url.clear();  // whatever goes wrong from here
   set(easy, CURLOPT_URL, request.url.c_str());
-
-  std::string route(target.origin);
-  route += ' ';
-  route += request.unix_socket;
-  if (route != last_route) {
-    const bool unix = !request.unix_socket.empty();
-    set(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? request.unix_socket.c_str() : nullptr);
-    const char* proxy = options.proxy_from_environment ? nullptr : "";  // null: ask the environment
-    if (!options.proxy.empty()) {
-      proxy = options.proxy.c_str();
-      set(easy, CURLOPT_NOPROXY, "");
-    }
-    if (unix || is_loopback_host(target.host)) proxy = "";
-    set(easy, CURLOPT_PROXY, proxy);
+  if (target.origin != last_origin || request.unix_socket != last_socket) {
+    last_origin = target.origin;
+    last_socket = request.unix_socket;
+    const bool unix = !last_socket.empty();
+    set(easy, CURLOPT_UNIX_SOCKET_PATH, unix ? last_socket.c_str() : nullptr);
+    const std::string proxy =
+        unix ? std::string() : loop.settings().proxy_for(target.https, target.host).address;
+    set(easy, CURLOPT_PROXY, proxy.c_str());  // an empty one is none, whatever the environment says
     set(easy, CURLOPT_HTTP_VERSION,
         target.https ? static_cast<long>(CURL_HTTP_VERSION_2TLS) : static_cast<long>(CURL_HTTP_VERSION_1_1));
     // Rather share the connection that is just being made than make one each.
     set(easy, CURLOPT_PIPEWAIT, target.https ? 1L : 0L);
-    last_route = std::move(route);
   }
+  last_url = request.url;
+}
 
+void HttpClient::Transfer::set_method() {
+  const std::string& method = request.method;
+  const bool plain_get = is_plain_get();
+  if (plain_get && last_was_plain_get) return;
+  // First back to GET, which undoes the upload, the missing body and the fields of the request before.
+  set(easy, CURLOPT_POSTFIELDS, nullptr);
+  set(easy, CURLOPT_HTTPGET, 1L);
+  set(easy, CURLOPT_NOPROGRESS, request.source ? 0L : 1L);
+  const char* custom = method.c_str();
+  if (request.source) {
+    set(easy, CURLOPT_UPLOAD, 1L);
+    set(easy, CURLOPT_INFILESIZE_LARGE,
+        request.source_size ? static_cast<curl_off_t>(*request.source_size) : curl_off_t{-1});
+  } else if (!request.body.empty() || method == "POST" || method == "PUT" || method == "PATCH") {
+    set(easy, CURLOPT_POST, 1L);
+    set(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    set(easy, CURLOPT_POSTFIELDS, request.body.c_str());
+    if (method == "POST") custom = nullptr;
+  } else if (method == "HEAD") {
+    set(easy, CURLOPT_NOBODY, 1L);
+    custom = nullptr;
+  } else if (method == "GET") {
+    custom = nullptr;
+  }
+  set(easy, CURLOPT_CUSTOMREQUEST, custom);
+  last_was_plain_get = plain_get;
+}
+
+void HttpClient::Transfer::set_deadline(SteadyClock::time_point now) {
   long milliseconds = 0;  // none
   if (request.deadline != kNoDeadline) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(request.deadline - now).count();
     milliseconds = static_cast<long>(std::min<std::int64_t>(left, 1'000'000'000));
   }
   set(easy, CURLOPT_TIMEOUT_MS, milliseconds);
+}
 
+void HttpClient::Transfer::set_headers() {
+  static char user_agent[] = "User-Agent: sandkey/" SANDKEY_VERSION;
   static char no_expect[] = "Expect:";
   static char no_content_type[] = "Content-Type:";
   header_list.clear();
-  header_list.reserve(request.headers.lines_.size() + 2);
+  header_list.reserve(request.headers.lines_.size() + 3);
+  const auto add = [&](char* line) { header_list.push_back({.data = line, .next = nullptr}); };
   for (const auto& line : request.headers.lines_) {
-    header_list.push_back(
-        {.data = const_cast<char*>(line->expose().data()), .next = nullptr});  // curl only reads it
+    add(const_cast<char*>(line->expose().data()));  // curl only reads it
   }
-  if (!plain_get) {
-    if (!request.headers.contains("Expect")) header_list.push_back({.data = no_expect, .next = nullptr});
+  // For half of what CURLOPT_USERAGENT costs, which curl prints twice for every request.
+  if (!request.headers.contains("User-Agent")) add(user_agent);
+  if (!is_plain_get()) {
+    if (!request.headers.contains("Expect")) add(no_expect);
     // Curl would call any body a web form.
-    if (!request.headers.contains("Content-Type"))
-      header_list.push_back({.data = no_content_type, .next = nullptr});
+    if (!request.headers.contains("Content-Type")) add(no_content_type);
   }
   for (std::size_t i = 0; i + 1 < header_list.size(); ++i) header_list[i].next = &header_list[i + 1];
-  set(easy, CURLOPT_HTTPHEADER, header_list.empty() ? nullptr : header_list.data());
+  set(easy, CURLOPT_HTTPHEADER, header_list.data());
 }
 
 Processed HttpClient::Transfer::sent_anything() const {
@@ -1088,7 +1161,8 @@ Processed HttpClient::Transfer::sent_anything() const {
   return size == 0 ? Processed::no : Processed::unknown;
 }
 
-Error HttpClient::Transfer::error(ErrorCode code, const std::string& cause, Processed processed) const {
+Error HttpClient::Transfer::error(ErrorCode code, const std::string& cause, Processed processed,
+                                  bool permanent) const {
   std::string where;
   if (!request.unix_socket.empty()) {
     where = " (unix:" + request.unix_socket + ")";
@@ -1110,7 +1184,8 @@ Error HttpClient::Transfer::error(ErrorCode code, const std::string& cause, Proc
                 .operation = request.operation,
                 .phase = std::move(phase),
                 .request_id = {},
-                .processed = processed});
+                .processed = processed,
+                .permanent = permanent});
 }
 
 void HttpClient::Transfer::throw_failure() {
@@ -1148,7 +1223,7 @@ void HttpClient::Transfer::throw_failure() {
     throw error(ErrorCode::unavailable,
                 "the proxy refused to connect (HTTP status " + std::to_string(connect_status) +
                     "); check https_proxy and what the proxy allows",
-                Processed::no);
+                Processed::no, connect_status < 500 && connect_status != 429);
   }
   switch (result) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -1165,12 +1240,13 @@ void HttpClient::Transfer::throw_failure() {
     case CURLE_PROXY:
       throw error(ErrorCode::unavailable, "the proxy refused to connect", Processed::no);
     case CURLE_PEER_FAILED_VERIFICATION:
-      throw error(ErrorCode::unavailable, "no secure connection: " + certificate_problem(), Processed::no);
+      throw error(ErrorCode::unavailable, "no secure connection: " + certificate_problem(), Processed::no,
+                  true);
     case CURLE_SSL_CACERT_BADFILE:
       throw error(ErrorCode::unavailable,
-                  "no secure connection: the file of trusted certificates cannot be read; check its path and "
-                  "that it is PEM",
-                  Processed::no);
+                  "no secure connection: the trusted certificates cannot be read (" + trusted() +
+                      "); check the path and that it is PEM",
+                  Processed::no, true);
     case CURLE_OPERATION_TIMEDOUT: {
       const auto limit = loop.options().connect_timeout;
       const bool by_deadline = request.deadline != kNoDeadline && request.deadline - started <= limit;
@@ -1190,7 +1266,8 @@ void HttpClient::Transfer::throw_failure() {
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
       // OpenSSL's own words: no part of the request is in them.
       throw error(ErrorCode::unavailable,
-                  "no secure connection: " + (detail.empty() ? text : std::string(detail)), Processed::no);
+                  "no secure connection: " + (detail.empty() ? text : std::string(detail)), Processed::no,
+                  result != CURLE_SSL_CONNECT_ERROR);  // which may be a server that is just going down
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       // The second is also what curl calls an answer that is not HTTP/1 or later.
@@ -1228,6 +1305,23 @@ void HttpClient::Transfer::throw_failure() {
   }
 }
 
+// Which authorities the connection's certificate was checked with.
+std::string HttpClient::Transfer::trusted() const {
+  const auto known = [this](const std::optional<std::string>& path, CURLINFO built_in) {
+    if (path) return *path;
+    char* own = nullptr;
+    curl().easy_getinfo(easy, built_in, &own);  // an old libcurl does not tell
+    return std::string(own != nullptr ? own : "");
+  };
+  const NetworkSettings& settings = loop.settings();
+  if (!settings.ca_pem().empty()) return "given as text, by " + settings.ca_source();
+  std::string text = known(settings.ca_file(), CURLINFO_CAINFO);
+  const std::string folder = known(settings.ca_folder(), CURLINFO_CAPATH);
+  if (!folder.empty()) text += (text.empty() ? "" : " and ") + folder;
+  if (!text.empty()) text += ", by ";
+  return text + settings.ca_source();
+}
+
 std::string HttpClient::Transfer::certificate_problem() const {
   // OpenSSL's X509_V_ERR_*, whose numbers are part of its interface.
   constexpr long kNotYetValid = 9;
@@ -1247,16 +1341,19 @@ std::string HttpClient::Transfer::certificate_problem() const {
     case kSelfSignedInChain:
     case kNoIssuer:
     case kNoIssuerOfLeaf:
-      return "the server's certificate comes from an authority that is not trusted here; if it should be, "
-             "add "
-             "that authority's certificate to the trusted ones";
+      return "the server's certificate comes from an authority that is not trusted here (trusted: " +
+             trusted() +
+             "); if it should be, as that of a company's proxy, name a PEM file with that authority's "
+             "certificate in SSL_CERT_FILE or HttpClientOptions::ca_file";
     default:
       break;
   }
   // The check of the name is curl's own, and has no number.
   const std::string_view detail(error_text.data());
-  if (detail.find("target host name") != detail.npos)
-    return "the server's certificate is for another host name; check the address";
+  if (detail.find("subject name") != detail.npos) {
+    return "the server's certificate is for another host name; check the address, and whether something on "
+           "the way answers in the server's place";
+  }
   // OpenSSL's own words: no part of the request is in them.
   return std::string(detail.empty() ? curl().easy_strerror(result) : detail);
 }
@@ -1275,7 +1372,7 @@ std::size_t HttpClient::Transfer::on_header(char* data, std::size_t, std::size_t
     transfer.status = 0;
     const std::size_t blank = line.find(' ');
     if (blank != line.npos) std::from_chars(data + blank + 1, data + size, transfer.status);
-  } else if (trimmed(line).empty()) {
+  } else if (line.find_first_not_of("\r\n") == line.npos) {
     // 1xx announce; the answer is still to come. (101 is one we never ask for.)
     if (transfer.status >= 200) {
       transfer.headers_done = true;
@@ -1422,10 +1519,6 @@ HttpClient::HttpClient(Engine& engine, HttpClientOptions options) : engine_(engi
   (void)curl();
   if (options.connect_timeout.count() <= 0) {
     throw Error(ErrorCode::invalid_argument, "the HTTP client's connect timeout must be positive");
-  }
-  if (!options.ca_file.empty() && !options.ca_pem.empty()) {
-    throw Error(ErrorCode::invalid_argument,
-                "the HTTP client takes certificates to trust from a file or as text, not both");
   }
   loops_.reserve(engine.threads());
   for (std::size_t i = 0; i < engine.threads(); ++i) {

@@ -8,15 +8,23 @@
 //
 // Connections are kept and shared by all requests of a client on one io thread. Over https they speak HTTP/2
 // where the server does, and then one connection carries many requests at once. A status such as 404 or 500
-// is an answer, not an error; redirects are not followed (redirect_error() words one). Proxies come from the
-// options or from the environment as curl reads it (http_proxy, https_proxy, all_proxy, no_proxy), but
-// loopback hosts and Unix sockets are always reached directly.
+// is an answer, not an error; redirects are not followed (redirect_error() words one).
+//
+// Proxies come from the options or from the engine's environment (http_proxy, https_proxy, all_proxy,
+// no_proxy), but loopback hosts and Unix sockets are always reached directly. Trusted authorities come from
+// the options or from the engine's environment (CURL_CA_BUNDLE, or SSL_CERT_FILE and SSL_CERT_DIR), else they
+// are the system's. Both are read when the client is made; network_settings.h has the rules, and
+// describe_network() tells people what came of them.
 //
 // Errors, all of them sandkey::Error with the request's `operation`:
 //   invalid_argument   the request itself is malformed; nothing was sent
-//   unavailable        no connection, or none that is secure (processed: no), or it broke (processed:
-//   unknown) deadline_exceeded  processed: no if nothing had been sent protocol           what came back is
-//   not HTTP, or is larger than allowed cancelled          by the caller, or the client was destroyed
+//   unavailable        no connection, or none that is secure (processed: no);
+//                      or it broke (processed: unknown)
+//   deadline_exceeded  processed: no if nothing had been sent
+//   protocol           what came back is not HTTP, or is larger than allowed
+//   cancelled          by the caller, or the client was destroyed
+// Those that no repeat can cure are marked so (ErrorContext::permanent): a certificate that is not trusted,
+// has expired or is for another host, trusted authorities that cannot be read, a proxy that says no.
 // Messages name operation and host; never a header, a query or a body.
 #pragma once
 
@@ -129,9 +137,13 @@ class HttpResponseHeaders {
   struct Field {
     std::uint32_t name, name_size, value, value_size;  // within text_
   };
+  struct Part {
+    std::size_t at, size;  // within a line
+  };
   void clear() noexcept;
   void append(std::string_view name, std::string_view value);
   void append_line(std::string_view line);
+  void keep(std::string_view line, Part name, Part value);
   [[nodiscard]] std::string_view name_of(const Field& field) const noexcept {
     return std::string_view(text_).substr(field.name, field.name_size);
   }
@@ -200,7 +212,8 @@ class HttpTransport {
 };
 
 struct HttpClientOptions {
-  // Certificates to trust instead of the system's, as PEM: a file, or the text itself. Not both.
+  // Certificates to trust, and no others, as PEM: a file, or the text itself. Not both. Before all that the
+  // environment says.
   std::string ca_file = {};
   std::string ca_pem = {};
   std::chrono::milliseconds connect_timeout{30'000};

@@ -14,7 +14,9 @@
 #include <cstdlib>
 #include <functional>
 #include <future>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +28,16 @@ using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+// An environment of these variables alone.
+std::function<std::optional<std::string>(const std::string&)> variables(
+    std::map<std::string, std::string> values) {
+  return [values = std::move(values)](const std::string& name) -> std::optional<std::string> {
+    const auto found = values.find(name);
+    if (found == values.end()) return std::nullopt;
+    return found->second;
+  };
+}
 
 class Http : public ::testing::Test {
  protected:
@@ -166,26 +178,37 @@ TEST_F(Http, RedirectsAreAnswers) {
 TEST_F(Http, ProxiesAreNotUsedForLoopback) {
   Server proxy(always(kOk));
   Server server(always("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ndirect"));
-  setenv("http_proxy", proxy.url.c_str(), 1);
-  EXPECT_EQ(send(server.get()).body, "direct");
+  Engine with_proxy({.environment = variables({{"http_proxy", proxy.url}})});
+  HttpClient client(with_proxy);
+  EXPECT_EQ(with_proxy.wait(client.send(server.get())).body, "direct");
   HttpRequest request;
   request.url = "http://sandkey.invalid/";
-  EXPECT_EQ(send(std::move(request)).body, "ok");  // while others are reached through it
-  unsetenv("http_proxy");
+  EXPECT_EQ(with_proxy.wait(client.send(std::move(request))).body,
+            "ok");  // while others are reached through it
   EXPECT_EQ(proxy.accepted, 1);
+}
+
+TEST_F(Http, OnlyTheEnginesEnvironmentCounts) {
+  Server proxy(always(kOk));
+  setenv("http_proxy", proxy.url.c_str(), 1);
+  Engine without({.environment = variables({})});
+  HttpClient client(without);
+  HttpRequest request;
+  request.url = "http://sandkey.invalid/";
+  const Error error = error_of([&] { (void)without.wait(client.send(std::move(request))); });
+  unsetenv("http_proxy");
+  EXPECT_THAT(error.what(), HasSubstr("cannot be resolved"));
+  EXPECT_EQ(proxy.accepted, 0);
 }
 
 TEST_F(Http, AnExplicitProxyComesBeforeTheEnvironment) {
   Server explicit_proxy(always(kOk));
   Server proxy(always("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nenv!"));
-  setenv("http_proxy", proxy.url.c_str(), 1);
-  setenv("no_proxy", "sandkey.invalid", 1);
-  HttpClient client(engine, {.proxy = explicit_proxy.url});
+  Engine with_proxy({.environment = variables({{"http_proxy", proxy.url}, {"no_proxy", "sandkey.invalid"}})});
+  HttpClient client(with_proxy, {.proxy = explicit_proxy.url});
   HttpRequest request;
   request.url = "http://sandkey.invalid/";
-  EXPECT_EQ(engine.wait(client.send(std::move(request))).body, "ok");
-  unsetenv("http_proxy");
-  unsetenv("no_proxy");
+  EXPECT_EQ(with_proxy.wait(client.send(std::move(request))).body, "ok");
   EXPECT_EQ(proxy.accepted, 0);
 }
 
@@ -203,6 +226,7 @@ TEST_F(Http, AProxyThatRefusesATunnel) {
   const Error error = error_of([&] { (void)engine.wait(client.send(std::move(request))); });
   EXPECT_EQ(error.code(), ErrorCode::unavailable);
   EXPECT_EQ(error.context().processed, Processed::no);
+  EXPECT_TRUE(error.context().permanent);
   EXPECT_THAT(error.what(), HasSubstr("the proxy refused to connect (HTTP status 407)"));
   EXPECT_THAT(seen.get_future().get(),
               AllOf(HasSubstr("CONNECT sandkey.invalid:443"), Not(HasSubstr("s3cret"))));
@@ -310,6 +334,34 @@ TEST_F(Http, ResetWithinTheBody) {
     c.reset();
   });
   EXPECT_EQ(send_error(server.get()).code(), ErrorCode::unavailable);
+}
+
+TEST_F(Http, ResetAfterTheBody) {
+  Server server([](Connection& c) {
+    if (!c.read_head().empty()) c.send(kOk);
+    c.reset();
+  });
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(send(server.get()).body, "ok");
+  EXPECT_EQ(server.accepted, 2);
+}
+
+TEST_F(Http, HalfOfSomethingThenNothingMore) {
+  for (const char* sent :
+       {"HTTP/1.1 200 OK\r\nX-Half: of a hea", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"}) {
+    Server server([&](Connection& c) {
+      c.read_head();
+      c.send(sent);
+      c.wait_for_end();
+    });
+    HttpRequest request = server.get();
+    request.deadline = engine.in(30ms);
+    const auto began = std::chrono::steady_clock::now();
+    const Error error = send_error(std::move(request));
+    EXPECT_EQ(error.code(), ErrorCode::deadline_exceeded) << sent;
+    EXPECT_EQ(error.context().processed, Processed::unknown) << sent;
+    EXPECT_LT(std::chrono::steady_clock::now() - began, 10s) << sent;
+  }
 }
 
 TEST_F(Http, NotHttp) {

@@ -276,13 +276,11 @@ asio::awaitable<Forwarded> exchange_messages(std::shared_ptr<Link> link,
   const std::vector<Header> views(headers.begin(), headers.end());
   const auto length = parser->content_length();
   const std::string type(parser->get()[http::field::content_type]);
-  // A body that is not taken must not keep the answer back.
-  const bool bare = parser->get().result_int() == 204 || parser->get().result_int() == 304;
-  const bool started = co_await exchange.start(static_cast<int>(parser->get().result_int()), type,
-                                               length ? std::optional<std::uint64_t>(*length)
-                                               : bare ? std::optional<std::uint64_t>(0)
-                                                      : std::nullopt,
-                                               views);
+  const unsigned status = parser->get().result_int();
+  std::optional<std::uint64_t> announced;
+  if (length) announced = *length;
+  if (status == 204 || status == 304) announced = 0;
+  const bool started = co_await exchange.start(static_cast<int>(status), type, announced, views);
   if (started) co_await pass_body(*link, *parser, exchange);
   co_return Forwarded::answered;
 }

@@ -2,6 +2,7 @@
 #include "sandkey/base/error.h"
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/scripted_server.h"
+#include "sandkey/net/transport.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -164,6 +165,28 @@ void serve_upstream(Connection& c) {
   }
 }
 
+// An environment of one variable.
+std::function<std::optional<std::string>(const std::string&)> environment(std::string name,
+                                                                          std::string value) {
+  return [name = std::move(name), value = std::move(value)](const std::string& asked) {
+    return asked == name ? std::optional(value) : std::nullopt;
+  };
+}
+
+// A client that asks for https where http is written: the endpoint of a Unix socket is always http.
+class OverTls final : public HttpTransport {
+ public:
+  OverTls(Engine& engine, const std::string& ca_file) : client_(engine, {.ca_file = ca_file}) {}
+  asio::awaitable<HttpResponse> send(HttpRequest request) override {
+    request.url = "https" + request.url.substr(4);
+    return client_.send(std::move(request));
+  }
+  asio::awaitable<HttpStream> open(HttpRequest request) override { return client_.open(std::move(request)); }
+
+ private:
+  HttpClient client_;
+};
+
 class Tls : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -316,13 +339,66 @@ TEST_F(Tls, CertificatesThatAreNotTrusted) {
     EXPECT_EQ(error.code(), ErrorCode::unavailable) << server;
     EXPECT_EQ(error.context().processed, Processed::no) << server;
     EXPECT_EQ(error.context().phase, "connect") << server;
+    EXPECT_TRUE(error.context().permanent) << server;
     EXPECT_THAT(error.what(), AllOf(StartsWith("check: no secure connection: the server's certificate "),
                                     HasSubstr(says), Not(HasSubstr("hush"))));
   };
   refused("expired", "has expired; check this machine's clock");
   refused("elsewhere", "is for another host name; check the address");
-  client.emplace(engine);
-  refused("h2", "comes from an authority that is not trusted here");
+  Engine elsewhere({.environment = environment("SSL_CERT_FILE", nginx->folder + "/elsewhere.pem")});
+  HttpClient wary(elsewhere);
+  const Error error = error_of([&] { (void)elsewhere.wait(wary.send(nginx->get("h2"))); });
+  EXPECT_TRUE(error.context().permanent);
+  EXPECT_THAT(error.what(),
+              AllOf(HasSubstr("comes from an authority that is not trusted here (trusted: " + nginx->folder +
+                              "/elsewhere.pem"),
+                    HasSubstr(", by SSL_CERT_FILE)"),
+                    HasSubstr("name a PEM file with that authority's certificate in SSL_CERT_FILE")));
+}
+
+TEST_F(Tls, ABadCertificateIsNotTriedAgain) {
+  for (const char* server : {"expired", "elsewhere"}) {
+    std::atomic<int> tries = 0;
+    AccountTransportOptions account;
+    account.endpoints.push_back(Endpoint::parse("unix:" + nginx->folder + "/" + server));
+    account.credential = [](bool) -> asio::awaitable<HttpHeaders> { co_return HttpHeaders(); };
+    account.log = [&](const HttpRecord&) { ++tries; };
+    const auto secure = std::make_shared<OverTls>(engine, nginx->folder + "/ca.pem");
+    const auto http = make_account_transport(engine, secure, std::move(account));
+    HttpRequest request = nginx->get(server);
+    request.url = "http://localhost/";
+    const Error error = error_of([&] { (void)engine.wait(http->send(std::move(request))); });
+    EXPECT_TRUE(error.context().permanent) << error.what();
+    EXPECT_EQ(tries, 1) << server;
+  }
+}
+
+TEST_F(Tls, AuthoritiesFromTheEnvironment) {
+  const auto status = [&](const std::string& variable, const std::string& value, HttpClientOptions options) {
+    Engine with({.environment = environment(variable, value)});
+    HttpClient http(with, std::move(options));
+    try {
+      return with.wait(http.send(nginx->get("h2"))).status;
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.context().permanent) << error.what();
+      return 0;
+    }
+  };
+  const std::string& folder = nginx->folder;
+  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/ca.pem", {}), 200);
+  EXPECT_EQ(status("CURL_CA_BUNDLE", folder + "/ca.pem", {}), 200);
+  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/elsewhere.pem", {.ca_file = folder + "/ca.pem"}), 200)
+      << "the options come first";
+  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/ca.pem", {.ca_file = folder + "/elsewhere.pem"}), 0);
+  EXPECT_EQ(status("SSL_CERT_FILE", folder + "/missing.pem", {}), 0);
+  EXPECT_EQ(status("UNRELATED", folder + "/ca.pem", {}), 0);
+
+  const std::string hashed = folder + "/hashed";
+  std::filesystem::create_directory(hashed);
+  std::filesystem::copy_file(folder + "/ca.pem", hashed + "/ca.pem");
+  EXPECT_EQ(std::system(("openssl rehash " + hashed).c_str()), 0);
+  EXPECT_EQ(status("SSL_CERT_DIR", hashed, {}), 200);
+  std::filesystem::remove_all(hashed);
 }
 
 TEST_F(Tls, NoTlsAtAllOnTheOtherSide) {
@@ -338,7 +414,9 @@ TEST_F(Tls, AuthoritiesThatCannotBeRead) {
   client.emplace(engine, HttpClientOptions{.ca_file = "/nonexistent/ca.pem"});
   const Error error = send_error(nginx->get("h2"));
   EXPECT_EQ(error.code(), ErrorCode::unavailable);
-  EXPECT_THAT(error.what(), HasSubstr("the file of trusted certificates cannot be read"));
+  EXPECT_TRUE(error.context().permanent);
+  EXPECT_THAT(error.what(), HasSubstr("the trusted certificates cannot be read (/nonexistent/ca.pem, by the "
+                                      "client's options)"));
 }
 
 }  // namespace

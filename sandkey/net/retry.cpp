@@ -97,7 +97,7 @@ std::optional<milliseconds> retry_delay(const RetryPolicy& policy, const Attempt
         std::find(statuses.begin(), statuses.end(), attempt.status) != statuses.end());
     if (!worth_it || (!attempt.repeatable && attempt.status != 429)) return std::nullopt;
   } else {
-    if (attempt.error != ErrorCode::unavailable) return std::nullopt;
+    if (attempt.error != ErrorCode::unavailable || attempt.permanent) return std::nullopt;
     if (!attempt.repeatable && attempt.processed != Processed::no) return std::nullopt;
   }
 

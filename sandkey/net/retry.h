@@ -53,6 +53,7 @@ struct Attempt {
   int status = 0;           // of the answer; without one:
   ErrorCode error = ErrorCode::unavailable;
   Processed processed = Processed::unknown;
+  bool permanent = false;  // ErrorContext::permanent
   std::optional<std::chrono::milliseconds> server_wait = std::nullopt;
   std::optional<bool> server_verdict = std::nullopt;
   std::chrono::nanoseconds time_left = std::chrono::nanoseconds::max();  // until the deadline

@@ -98,6 +98,7 @@ TEST(RetryDelay, WhatIsRepeated) {
       {"broken, perhaps done", {.repeatable = false, .processed = Processed::unknown}, false},
       {"not sent", {.repeatable = false, .processed = Processed::no}, true},
       {"broken, done", {.repeatable = false, .processed = Processed::yes}, false},
+      {"will not change", {.repeatable = true, .processed = Processed::no, .permanent = true}, false},
       {"cancelled", {.repeatable = true, .error = ErrorCode::cancelled, .processed = Processed::no}, false},
       {"late",
        {.repeatable = true, .error = ErrorCode::deadline_exceeded, .processed = Processed::no},

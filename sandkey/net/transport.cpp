@@ -36,6 +36,10 @@ asio::awaitable<void> discard(HttpResponse) {
   co_return;
 }
 
+std::string operation_of(const HttpRequest& request) {
+  return request.operation.empty() ? request.method : request.operation;
+}
+
 // A layer treats send() and open() alike: Derived has one `call` for either kind of answer.
 template <typename Derived>
 class Layer : public HttpTransport {
@@ -57,6 +61,14 @@ class Layer : public HttpTransport {
     } else {
       return next_->open(std::move(request));
     }
+  }
+  // Here, and not in a coroutine, whose frame would then hold two requests and be too large for Asio's and
+  // malloc's caches of memory.
+  template <typename Answer>
+  asio::awaitable<Answer> pass_copy(const HttpRequest& request, const HttpHeaders* more = nullptr) {
+    HttpRequest copy = request.clone();
+    if (more != nullptr) copy.headers.set_all(*more);
+    return pass<Answer>(std::move(copy));
   }
 
  private:
@@ -141,53 +153,80 @@ class Retrying final : public Layer<Retrying> {
   template <typename Answer>
   asio::awaitable<Answer> call(HttpRequest request) {
     budget_.on_request();
-    const Deadline deadline = request.deadline;
-    Attempt attempt;
-    attempt.repeatable = request.may_repeat();
-    if (request.source) attempt.number = policy_.max_attempts;  // it can be read only once
-    for (;; ++attempt.number) {
+    int number = request.source ? policy_.max_attempts : 1;  // a source can be read only once
+    for (;; ++number) {
       std::optional<Answer> answer;
       std::exception_ptr failure;
-      // The request itself goes with the last attempt, after which nobody needs it.
-      HttpRequest sent = attempt.number < policy_.max_attempts ? request.clone() : std::move(request);
       try {
-        answer.emplace(co_await pass<Answer>(std::move(sent)));
-        attempt.status = status_of(*answer);
-        if (attempt.status < 300) co_return std::move(*answer);
-        attempt.server_wait = server_wait(policy_, headers_of(*answer), engine_.system_now());
-        attempt.server_verdict = verdict(headers_of(*answer));
-      } catch (const Error& error) {
+        // The request itself goes with the last attempt, after which nobody needs it.
+        asio::awaitable<Answer> exchange =
+            number < policy_.max_attempts ? pass_copy<Answer>(request) : pass<Answer>(std::move(request));
+        answer.emplace(co_await std::move(exchange));
+      } catch (const Error&) {
         failure = std::current_exception();
-        attempt.status = 0;
-        attempt.error = error.code();
-        attempt.processed = error.context().processed;
-        attempt.server_wait = error.context().retry_after;
       }
-      attempt.time_left = deadline - engine_.steady_now();
-      attempt.budget_left = budget_.has_left();
-      attempt.random = engine_.random();
-      const auto delay = retry_delay(policy_, attempt);
-      if (!delay || !budget_.take()) {
+      if (answer && status_of(*answer) < 300) co_return std::move(*answer);
+      const auto delay = answer ? delay_after(answered(*answer), number, request)
+                                : delay_after(failed(failure), number, request);
+      if (!delay) {
         if (failure) std::rethrow_exception(failure);
         co_return std::move(*answer);
       }
       if (answer) co_await discard(std::move(*answer));
-      try {
-        co_await engine_.sleep_for(*delay);
-      } catch (...) {
-        if (!is_cancellation(std::current_exception())) throw;
-        const std::string& operation = request.operation.empty() ? request.method : request.operation;
-        throw Error(ErrorCode::cancelled, operation + ": cancelled while waiting to try again",
-                    {.provider = {},
-                     .operation = operation,
-                     .phase = "wait to try again",
-                     .request_id = {},
-                     .processed = attempt.processed});
-      }
+      co_await wait(*delay, operation_of(request), failed(failure).processed);
     }
   }
 
  private:
+  template <typename Answer>
+  Attempt answered(const Answer& answer) const {
+    Attempt attempt;
+    attempt.status = status_of(answer);
+    attempt.server_wait = server_wait(policy_, headers_of(answer), engine_.system_now());
+    attempt.server_verdict = verdict(headers_of(answer));
+    return attempt;
+  }
+
+  static Attempt failed(const std::exception_ptr& failure) {
+    Attempt attempt;
+    try {
+      if (failure) std::rethrow_exception(failure);
+    } catch (const Error& error) {
+      attempt.error = error.code();
+      attempt.processed = error.context().processed;
+      attempt.permanent = error.context().permanent;
+      attempt.server_wait = error.context().retry_after;
+    }
+    return attempt;
+  }
+
+  // How long to wait before the next one, if there is to be one; then it is taken from the budget.
+  std::optional<std::chrono::milliseconds> delay_after(Attempt attempt, int number,
+                                                       const HttpRequest& request) {
+    attempt.number = number;
+    attempt.repeatable = request.may_repeat();
+    attempt.time_left = request.deadline - engine_.steady_now();
+    attempt.budget_left = budget_.has_left();
+    attempt.random = engine_.random();
+    const auto delay = retry_delay(policy_, attempt);
+    if (!delay || !budget_.take()) return std::nullopt;
+    return delay;
+  }
+
+  asio::awaitable<void> wait(std::chrono::milliseconds delay, std::string operation, Processed processed) {
+    try {
+      co_await engine_.sleep_for(delay);
+    } catch (...) {
+      if (!is_cancellation(std::current_exception())) throw;
+      throw Error(ErrorCode::cancelled, operation + ": cancelled while waiting to try again",
+                  {.provider = {},
+                   .operation = operation,
+                   .phase = "wait to try again",
+                   .request_id = {},
+                   .processed = processed});
+    }
+  }
+
   std::optional<bool> verdict(const HttpResponseHeaders& headers) const {
     if (policy_.verdict_header.empty()) return std::nullopt;
     const auto word = headers.find(policy_.verdict_header);
@@ -258,27 +297,7 @@ class Authenticating final : public Layer<Authenticating> {
 
   template <typename Answer>
   asio::awaitable<Answer> call(HttpRequest request) {
-    check_place(request);
-    Credential::Headers used = credential_.known();
-    if (!used) used = co_await ask(request, nullptr);
-    if (request.source) {
-      // Can be sent only once; what a refusal teaches is for the next one.
-      const std::string operation = request.operation;
-      const Deadline deadline = request.deadline;
-      request.headers.set_all(*used);
-      Answer answer = co_await pass<Answer>(std::move(request));
-      if (status_of(answer) == 401) co_await ask(operation, deadline, used);
-      co_return answer;
-    }
-    HttpRequest sent = request.clone();
-    sent.headers.set_all(*used);
-    Answer answer = co_await pass<Answer>(std::move(sent));
-    if (status_of(answer) != 401) co_return answer;
-    const Credential::Headers fresh = co_await ask(request, used);
-    if (fresh == used) co_return answer;
-    co_await discard(std::move(answer));
-    request.headers.set_all(*fresh);
-    co_return co_await pass<Answer>(std::move(request));
+    return request.source ? call_once<Answer>(std::move(request)) : call_twice<Answer>(std::move(request));
   }
 
  private:
@@ -287,6 +306,35 @@ class Authenticating final : public Layer<Authenticating> {
     std::string unix_socket;
   };
 
+  // A second time with another credential, should the first be refused.
+  template <typename Answer>
+  asio::awaitable<Answer> call_twice(HttpRequest request) {
+    check_place(request);
+    Credential::Headers used = credential_.known();
+    if (!used) used = co_await ask(request, nullptr);
+    Answer answer = co_await pass_copy<Answer>(request, used.get());
+    if (status_of(answer) != 401) co_return answer;
+    const Credential::Headers fresh = co_await ask(request, used);
+    if (fresh == used) co_return answer;
+    co_await discard(std::move(answer));
+    request.headers.set_all(*fresh);
+    co_return co_await pass<Answer>(std::move(request));
+  }
+
+  // A source can be sent only once; what a refusal teaches is for the next request.
+  template <typename Answer>
+  asio::awaitable<Answer> call_once(HttpRequest request) {
+    check_place(request);
+    Credential::Headers used = credential_.known();
+    if (!used) used = co_await ask(request, nullptr);
+    const std::string operation = operation_of(request);
+    const Deadline deadline = request.deadline;
+    request.headers.set_all(*used);
+    Answer answer = co_await pass<Answer>(std::move(request));
+    if (status_of(answer) == 401) co_await ask(operation, deadline, used);
+    co_return answer;
+  }
+
   void check_place(const HttpRequest& request) const {
     const std::string_view url = request.url;
     for (const Place& place : places_) {
@@ -294,7 +342,7 @@ class Authenticating final : public Layer<Authenticating> {
       const std::string_view rest = url.substr(place.origin.size());
       if (rest.empty() || std::string_view("/?#").find(rest.front()) != rest.npos) return;
     }
-    const std::string operation = request.operation.empty() ? request.method : request.operation;
+    const std::string operation = operation_of(request);
     const std::string origin = origin_of(url);
     throw Error(ErrorCode::invalid_argument,
                 operation + ": refused to send this account's credential to " +
@@ -307,8 +355,7 @@ class Authenticating final : public Layer<Authenticating> {
   }
 
   asio::awaitable<Credential::Headers> ask(const HttpRequest& request, Credential::Headers refused) {
-    return ask(request.operation.empty() ? request.method : request.operation, request.deadline,
-               std::move(refused));
+    return ask(operation_of(request), request.deadline, std::move(refused));
   }
   asio::awaitable<Credential::Headers> ask(std::string operation, Deadline deadline,
                                            Credential::Headers refused) {

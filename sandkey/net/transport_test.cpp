@@ -8,7 +8,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -530,6 +532,104 @@ TEST_F(Transport, WhatIsNotHttpIsNotRepeated) {
   const auto http = transport(half.url);
   EXPECT_EQ(send_error(*http, half.get()).code(), ErrorCode::unavailable);
   EXPECT_EQ(half.accepted, RetryPolicy{}.max_attempts);
+}
+
+// --- every fault ---
+
+struct Fault {
+  const char* what;
+  Server::Serve serve;
+  ErrorCode code;  // unless there is a status
+  int status = 0;
+  std::chrono::milliseconds deadline{10'000};
+};
+
+Server::Serve sends_then_waits(std::string text) {
+  return [text = std::move(text)](Connection& c) {
+    c.read_head();
+    c.send(text);
+    c.wait_for_end();
+  };
+}
+
+Server::Serve sends_then_resets(std::string text) {
+  return [text = std::move(text)](Connection& c) {
+    c.read_head();
+    c.send(text);
+    c.reset();
+  };
+}
+
+// Sends the piece again and again, with pauses, which are the fault and not a synchronisation.
+Server::Serve sends_for_ever(std::string begin, std::string piece, std::chrono::milliseconds pause) {
+  return [=](Connection& c) {
+    c.read_head();
+    c.send(begin);
+    while (c.send(piece)) std::this_thread::sleep_for(pause);
+  };
+}
+
+std::vector<Fault> faults() {
+  const std::string ok = "HTTP/1.1 200 OK\r\n";
+  const std::string chunk = ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nab";
+  return {
+      {"reset before the answer", sends_then_resets(""), ErrorCode::unavailable},
+      {"reset within the headers", sends_then_resets(ok + "X-A: "), ErrorCode::unavailable},
+      {"reset within the body", sends_then_resets(ok + "Content-Length: 9\r\n\r\nhalf"),
+       ErrorCode::unavailable},
+      {"reset after the body", sends_then_resets(kOk), {}, 200},
+      {"closed before the answer", once(""), ErrorCode::unavailable},
+      {"closed within a chunk", once(chunk), ErrorCode::unavailable},
+      {"silent within a chunk", sends_then_waits(chunk), ErrorCode::deadline_exceeded, 0, 50ms},
+      {"silent", sends_then_waits(""), ErrorCode::deadline_exceeded, 0, 50ms},
+      {"a body that drips", sends_for_ever(ok + "Content-Length: 99999\r\n\r\n", "x", 1ms),
+       ErrorCode::deadline_exceeded, 0, 50ms},
+      {"a header that drips", sends_for_ever(ok + "X-A: ", "x", 1ms), ErrorCode::deadline_exceeded, 0, 50ms},
+      {"an endless header", sends_for_ever(ok, "X-More: yes\r\n", 0ms), ErrorCode::protocol},
+      {"an endless line", sends_for_ever(ok + "X-A: ", std::string(100, 'x'), 0ms), ErrorCode::protocol},
+      {"not a chunk", once(ok + "Transfer-Encoding: chunked\r\n\r\nzz\r\n"), ErrorCode::protocol},
+      {"a redirect to another host",
+       always("HTTP/1.1 302 X\r\nLocation: http://sandkey.invalid/\r\nContent-Length: 0\r\n\r\n"),
+       {},
+       302},
+      {"503 for ever", always(answer(503)), {}, 503},
+      {"asked to wait past the deadline", always(answer(503, "Retry-After: 30\r\n")), {}, 503},
+  };
+}
+
+std::size_t open_descriptors() {
+  const std::filesystem::directory_iterator entries("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+}
+
+TEST_F(Transport, EveryFaultHasItsCodeInTimeAndLeavesNothingOpen) {
+  network.reset();
+  const auto nothing = []() -> asio::awaitable<void> { co_return; };
+  engine.wait(nothing());
+  const std::size_t before = open_descriptors();
+  for (const Fault& fault : faults()) {
+    {
+      Server server(fault.serve);
+      network = std::make_shared<HttpClient>(engine);
+      const auto http = transport(server.url);
+      HttpRequest request = server.get();
+      request.operation = "list";
+      request.deadline = engine.in(fault.deadline);
+      const auto began = std::chrono::steady_clock::now();
+      if (fault.status != 0) {
+        EXPECT_EQ(send(*http, std::move(request)).status, fault.status) << fault.what;
+      } else {
+        const Error error = send_error(*http, std::move(request));
+        EXPECT_EQ(error.code(), fault.code) << fault.what << ": " << error.what();
+        EXPECT_EQ(error.context().processed, Processed::unknown) << fault.what;
+        EXPECT_THAT(error.what(), AllOf(HasSubstr("list: "), HasSubstr(server.url))) << fault.what;
+      }
+      EXPECT_LT(std::chrono::steady_clock::now() - began, fault.deadline + 5s) << fault.what;
+      network.reset();
+    }
+    engine.wait(nothing());  // the client's end has come before
+    EXPECT_EQ(open_descriptors(), before) << fault.what;
+  }
 }
 
 // --- one call for many ---

@@ -746,7 +746,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
         const bool later = error.code() == ErrorCode::unavailable ||
                            error.code() == ErrorCode::deadline_exceeded ||
                            error.code() == ErrorCode::internal || error.code() == ErrorCode::rate_limited;
-        if (!later) throw;
+        if (!later || error.context().permanent) throw;
         last = error.what();
       }
       if (closed_) throw Error(ErrorCode::cancelled, "the runtime was closed meanwhile");

@@ -66,7 +66,7 @@ Observation read_observation(const std::string& body, const std::string& operati
 }
 
 bool may_repeat(const Error& error) {
-  return error.code() == ErrorCode::unavailable;
+  return error.code() == ErrorCode::unavailable && !error.context().permanent;
 }
 
 std::string octal(unsigned mode) {
@@ -846,8 +846,7 @@ asio::awaitable<ExecResult> AgentStream::follow(ExecSink sink, std::function<voi
       }
       broken.emplace(ErrorCode::unavailable, "follow a running command: the agent ended the reply early");
     } catch (const Error& error) {
-      const bool again = error.code() == ErrorCode::unavailable ||
-                         (started_ && error.code() == ErrorCode::deadline_exceeded);
+      const bool again = may_repeat(error) || (started_ && error.code() == ErrorCode::deadline_exceeded);
       if (in_sink || !again || engine.steady_now() + pause >= lost_at) throw;
       broken = error;
     }
@@ -884,7 +883,7 @@ asio::awaitable<bool> AgentStream::send_input(std::span<const std::byte> bytes, 
       sent_ += bytes.size();
       co_return value.is_object() && find_bool(value.get_object(), "open").value_or(false);
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::unavailable || engine.steady_now() + pause >= lost_at) throw;
+      if (!may_repeat(error) || engine.steady_now() + pause >= lost_at) throw;
       broken = error;
     }
     co_await engine.sleep_for(pause);

@@ -78,6 +78,7 @@ std::string to_json(const KeeperRequest& request) {
   object["image"] = spec.image;
   object["workspace"] = spec.workspace;
   object["working_dir"] = spec.working_dir;
+  object["writable_folders"] = array_of(spec.writable_folders);
   object["user"] = spec.user;
   object["network"] = spec.network;
   if (spec.limits.memory_bytes) object["memory_bytes"] = static_cast<std::int64_t>(*spec.limits.memory_bytes);
@@ -102,6 +103,7 @@ KeeperRequest request_from_json(std::string_view json_text) {
   spec.image = text(object, "image");
   spec.workspace = text(object, "workspace");
   spec.working_dir = text(object, "working_dir");
+  spec.writable_folders = texts(object, "writable_folders");
   spec.user = text(object, "user");
   spec.network = find_bool(object, "network").value_or(false);
   if (find(object, "memory_bytes") != nullptr) {

@@ -248,6 +248,7 @@ void require_valid(const Spec& spec, const fs::path& folder) {
   check_limits(spec.limits);
   check_texts(spec);
   check_working_dir(spec.working_dir);
+  for (const std::string& path : spec.writable_folders) check_working_dir(path);
   check_user(spec.user);
   if (spec.lease && (*spec.lease < std::chrono::seconds(1) || *spec.lease > kLongestLease)) {
     refuse("its lease must be at least one second, and at most ten years");

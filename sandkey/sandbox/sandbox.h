@@ -40,6 +40,8 @@ struct Spec {
   // What it makes there belongs to the folder's owner, also when root starts it.
   std::string workspace = {};
   std::string working_dir = "/workspace";
+  // More empty folders in memory that the sandbox may write; as `working_dir` they are none of the system's.
+  std::vector<std::string> writable_folders = {};
   // What the user inside is called, and its home: /home/NAME. Lower-case letters, digits and '-', at most 31,
   // and none that the system has.
   std::string user = "sandkey";

@@ -32,6 +32,8 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   [[nodiscard]] const std::string& id() const noexcept { return id_; }
+  // Of the process that was started; 0 of a connection.
+  [[nodiscard]] virtual int pid() const noexcept { return 0; }
   [[nodiscard]] OutputWindow& output(std::size_t channel) noexcept { return outputs_[channel]; }
   // Nothing more will come on any channel, and result() is there.
   [[nodiscard]] bool finished() const noexcept { return result_.has_value(); }
@@ -53,7 +55,8 @@ class Stream {
   // Makes a waiting write_input() give up; what it had handed over stays counted.
   virtual void cancel_input() = 0;
 
-  virtual void signal(int number) = 0;
+  // To what runs in the foreground, or to the process that was started alone.
+  virtual void signal(int number, bool alone) = 0;
   virtual void resize(unsigned rows, unsigned columns) = 0;
   // Ends it now, whatever it is doing.
   virtual void kill() = 0;

@@ -66,10 +66,11 @@ TEST_F(E2bProvider, CreatesInTheSecondVersionAndLooksForAnOlderTwin) {
   cloud.answer({{.status = 201, .body = kMade}, {.body = "[" + listed("iaaa") + "]"}});
   EXPECT_EQ(wait(provider->create({.sid = "s", .environment = {{"A", "b"}}, .network = false}, soon())).value,
             "iaaa");
-  EXPECT_EQ(cloud.bodies().front(),
-            R"({"templateID":"base","timeout":300,"metadata":{"sandkey":"true","sandkey-attempt":"0000000000000000",)"
-            R"("sandkey-directory":"","sandkey-kept":"false","sandkey-lease":"300","sandkey-sid":"s"},)"
-            R"("envVars":{"A":"b"},"allow_internet_access":false,"network":{"allowPublicTraffic":false},"secure":true})");
+  EXPECT_EQ(
+      cloud.bodies().front(),
+      R"({"templateID":"base","timeout":300,"metadata":{"sandkey":"true","sandkey-attempt":"0000000000000000",)"
+      R"("sandkey-directory":"","sandkey-kept":"false","sandkey-lease":"300","sandkey-sid":"s"},)"
+      R"("envVars":{"A":"b"},"allow_internet_access":false,"network":{"allowPublicTraffic":false},"secure":true})");
   EXPECT_THAT(
       cloud.lines(),
       ElementsAre("POST /v2/sandboxes",

@@ -112,6 +112,7 @@ class Builder {
     } else {
       add({"--bind", mounts_.writable_source(spec_.workspace), spec_.working_dir});
     }
+    for (const std::string& folder : spec_.writable_folders) tmpfs(folder, "0755");
     const std::string program = "/run/sandkey/" + spec_.program.filename().string();
     add({"--ro-bind", mounts_.source(std::filesystem::canonical(spec_.program).string()), program});
     add({"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec_.working_dir});

@@ -35,10 +35,21 @@ constexpr std::chrono::seconds kDefaultTimeout{15};
 constexpr std::chrono::seconds kDefaultConnectTimeout{300};
 constexpr std::chrono::hours kLogWindow{24 * 7};
 
-asio::awaitable<void> reply_json(net::HttpExchange& exchange, int status, json::value value,
-                                 std::vector<std::pair<std::string, std::string>> headers = {}) {
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+asio::awaitable<void> reply_page(net::HttpExchange& exchange, json::array list, Headers headers) {
   const std::vector<Header> views(headers.begin(), headers.end());
-  co_await exchange.reply(status, json::serialize(value), kJson, views);
+  std::string body = json::serialize(list);
+  co_await exchange.reply(200, std::move(body), kJson, views);
+}
+
+asio::awaitable<void> reply_text(net::HttpExchange& exchange, int status, std::string body) {
+  co_await exchange.reply(status, std::move(body), kJson);
+}
+
+// Not a coroutine: what it is given need not outlive the call.
+asio::awaitable<void> reply_json(net::HttpExchange& exchange, int status, const json::value& value) {
+  return reply_text(exchange, status, json::serialize(value));
 }
 
 asio::awaitable<void> reply_nothing(net::HttpExchange& exchange) {
@@ -93,8 +104,8 @@ std::string one_of(const net::HttpExchange& exchange, std::string_view name, std
 
 // Of items in ascending order, the page behind the token, and the token of the next one.
 template <class Item>
-std::optional<std::string> cut_page(std::vector<Item>& items, const net::HttpExchange& exchange, bool ascending,
-                                    const std::function<PageToken(const Item&)>& place) {
+std::optional<std::string> cut_page(std::vector<Item>& items, const net::HttpExchange& exchange,
+                                    bool ascending, const std::function<PageToken(const Item&)>& place) {
   const auto limit = static_cast<std::size_t>(integer_of(exchange, "limit", kMaxPage, 1, kMaxPage));
   const auto before = [ascending](const PageToken& a, const PageToken& b) {
     if (a.time != b.time) return ascending ? a.time < b.time : a.time > b.time;
@@ -110,7 +121,7 @@ std::optional<std::string> cut_page(std::vector<Item>& items, const net::HttpExc
   return write_page_token(place(items.back()), ascending);
 }
 
-std::vector<std::pair<std::string, std::string>> next_header(const std::optional<std::string>& token) {
+Headers next_header(const std::optional<std::string>& token) {
   if (!token) return {};
   return {{"X-Next-Token", *token}};
 }
@@ -147,7 +158,8 @@ std::string key_of(const net::HttpExchange& exchange) {
 
 }  // namespace
 
-ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Templates& templates, Fleet& fleet)
+ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Templates& templates,
+                           Fleet& fleet)
     : world_(world), accounts_(accounts), templates_(templates), fleet_(fleet) {
   add("GET /sandboxes/metrics", Kind::reads, &ControlPlane::metrics_of_many);
   add("GET /sandboxes", Kind::reads, &ControlPlane::list_v1);
@@ -175,14 +187,27 @@ ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Tem
   add("GET /templates/{templateID}/tags", Kind::reads, &ControlPlane::list_tags);
   add("GET /templates/{templateID}", Kind::reads, &ControlPlane::get_template);
   add("DELETE /templates/{templateID}", Kind::changes, &ControlPlane::remove_template);
-  for (const char* route :
-       {"POST /v3/templates", "POST /v2/templates", "POST /templates", "POST /templates/{templateID}",
-        "PATCH /templates/{templateID}", "PATCH /v2/templates/{templateID}",
-        "GET /templates/{templateID}/files/{hash}", "POST /v2/templates/{templateID}/builds/{buildID}",
-        "GET /templates/{templateID}/builds/{buildID}/status", "GET /templates/{templateID}/builds/{buildID}/logs",
-        "POST /templates/tags", "DELETE /templates/tags", "GET /volumes", "POST /volumes", "GET /volumes/{volumeID}",
-        "DELETE /volumes/{volumeID}", "GET /secrets", "POST /secrets", "GET /secrets/{secretID}",
-        "POST /secrets/{secretID}", "DELETE /secrets/{secretID}"}) {
+  for (const char* route : {"POST /v3/templates",
+                            "POST /v2/templates",
+                            "POST /templates",
+                            "POST /templates/{templateID}",
+                            "PATCH /templates/{templateID}",
+                            "PATCH /v2/templates/{templateID}",
+                            "GET /templates/{templateID}/files/{hash}",
+                            "POST /v2/templates/{templateID}/builds/{buildID}",
+                            "GET /templates/{templateID}/builds/{buildID}/status",
+                            "GET /templates/{templateID}/builds/{buildID}/logs",
+                            "POST /templates/tags",
+                            "DELETE /templates/tags",
+                            "GET /volumes",
+                            "POST /volumes",
+                            "GET /volumes/{volumeID}",
+                            "DELETE /volumes/{volumeID}",
+                            "GET /secrets",
+                            "POST /secrets",
+                            "GET /secrets/{secretID}",
+                            "POST /secrets/{secretID}",
+                            "DELETE /secrets/{secretID}"}) {
     add(route, Kind::reads, &ControlPlane::not_emulated);
   }
   router_.add("GET /health", [this](Exchange& exchange, Arguments) { return health(exchange); });
@@ -262,14 +287,17 @@ asio::awaitable<void> ControlPlane::create(Exchange& exchange, const Account& ac
   const TemplateReference reference = parse_template_reference(request.template_id);
   const Templates::Found made_of = templates_.resolve(reference, account.name);
   const SandboxPtr sandbox = co_await fleet_.create(account, std::move(request), made_of);
-  co_await reply_json(exchange, 201, to_sandbox(*sandbox, ""));
+  const json::value made = to_sandbox(*sandbox, "");
+  co_await reply_json(exchange, 201, made);
 }
 
-asio::awaitable<void> ControlPlane::connect_v1(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::connect_v1(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   return connect(exchange, account, arguments[0], ApiVersion::v1);
 }
 
-asio::awaitable<void> ControlPlane::connect_v2(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::connect_v2(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   return connect(exchange, account, arguments[0], ApiVersion::v2);
 }
 
@@ -282,7 +310,9 @@ asio::awaitable<void> ControlPlane::connect(Exchange& exchange, const Account& a
   const bool with_memory = parse_flag(body, "memory", true);
   std::string short_id = parse_sandbox_id(id);
   const auto [sandbox, resumed] = co_await fleet_.connect(account, std::move(short_id), timeout, with_memory);
-  co_await reply_json(exchange, resumed ? 201 : 200, to_sandbox(*sandbox, ""));
+  const json::value reached = to_sandbox(*sandbox, "");
+  const int status = resumed ? 201 : 200;
+  co_await reply_json(exchange, status, reached);
 }
 
 asio::awaitable<void> ControlPlane::resume(Exchange& exchange, const Account& account, Arguments arguments) {
@@ -293,17 +323,20 @@ asio::awaitable<void> ControlPlane::resume(Exchange& exchange, const Account& ac
   std::string id = parse_sandbox_id(arguments[0]);
   const bool with_memory = parse_flag(body, "memory", true);
   const SandboxPtr sandbox = co_await fleet_.resume(account, std::move(id), timeout, auto_pause, with_memory);
-  co_await reply_json(exchange, 201, to_sandbox(*sandbox, ""));
+  const json::value made = to_sandbox(*sandbox, "");
+  co_await reply_json(exchange, 201, made);
 }
 
 asio::awaitable<void> ControlPlane::pause(Exchange& exchange, const Account& account, Arguments arguments) {
   std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, true);
-  co_await fleet_.pause(account, std::move(id), parse_flag(body, "memory", true));
+  const bool with_memory = parse_flag(body, "memory", true);
+  co_await fleet_.pause(account, std::move(id), with_memory);
   co_await reply_nothing(exchange);
 }
 
-asio::awaitable<void> ControlPlane::set_timeout(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::set_timeout(Exchange& exchange, const Account& account,
+                                                Arguments arguments) {
   const std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   fleet_.set_timeout(account, id, parse_any_timeout(body));
@@ -315,25 +348,29 @@ asio::awaitable<void> ControlPlane::refresh(Exchange& exchange, const Account& a
   const json::object body = co_await read_body(exchange, true);
   const std::int64_t duration = find_integer(body, "duration").value_or(0);
   if (duration < 0 || duration > kLongestRefresh) {
-    throw schema_error("request body has an error: doesn't match schema: Error at \"/duration\": number must be " +
-                       std::string(duration < 0 ? "at least 0" : "at most 3600"));
+    throw schema_error(
+        "request body has an error: doesn't match schema: Error at \"/duration\": number must be " +
+        std::string(duration < 0 ? "at least 0" : "at most 3600"));
   }
   fleet_.refresh(account, id, std::max(kShortestRefresh, std::chrono::seconds(duration)));
   co_await reply_nothing(exchange);
 }
 
-asio::awaitable<void> ControlPlane::set_network(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::set_network(Exchange& exchange, const Account& account,
+                                                Arguments arguments) {
   const std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   std::optional<bool> internet;
-  if (find(body, "allow_internet_access") != nullptr) internet = parse_flag(body, "allow_internet_access", true);
+  if (find(body, "allow_internet_access") != nullptr)
+    internet = parse_flag(body, "allow_internet_access", true);
   fleet_.set_network(account, id, parse_network(body), internet);
   co_await reply_nothing(exchange);
 }
 
 asio::awaitable<void> ControlPlane::get(Exchange& exchange, const Account& account, Arguments arguments) {
   const SandboxPtr sandbox = fleet_.get(account, parse_sandbox_id(arguments[0]));
-  co_await reply_json(exchange, 200, to_detail(*sandbox, ""));
+  const json::value detail = to_detail(*sandbox, "");
+  co_await reply_json(exchange, 200, detail);
 }
 
 asio::awaitable<void> ControlPlane::kill(Exchange& exchange, const Account& account, Arguments arguments) {
@@ -386,20 +423,25 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
   copy.disk_mb = original->disk_mb;
   copy.holds_agent = original->holds_agent;
   Template::Build build{.id = {}, .files = files, .created = world_.clock.now()};
+  const Templates::Found made_of{.made_of = &copy, .build = &build};
   json::array results;
   for (std::int64_t i = 0; i < count; ++i) {
-    results.push_back(co_await fork_one(account, like(*original, timeout), {.made_of = &copy, .build = &build}));
+    CreateRequest request = like(*original, timeout);
+    json::value result = co_await fork_one(account, std::move(request), made_of);
+    results.push_back(std::move(result));
   }
   std::error_code ignored;
   std::filesystem::remove_all(files, ignored);
-  co_await reply_json(exchange, 201, std::move(results));
+  const json::value all = std::move(results);
+  co_await reply_json(exchange, 201, all);
 }
 
 // ---- Lists
 
 asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& account, Arguments) {
   std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty()) filter = parse_metadata_filter(*text);
+  if (const auto text = exchange.query("metadata"); text && !text->empty())
+    filter = parse_metadata_filter(*text);
   std::vector<SandboxPtr> found = fleet_.of(account);
   std::erase_if(found, [&](const SandboxPtr& each) {
     return each->state != State::running || !matches(filter, each->request.metadata);
@@ -407,12 +449,13 @@ asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& a
   std::ranges::sort(found, [](const SandboxPtr& a, const SandboxPtr& b) { return a->started > b->started; });
   json::array list;
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
-  co_await reply_json(exchange, 200, std::move(list));
+  co_await reply_page(exchange, std::move(list), Headers());
 }
 
 asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& account, Arguments) {
   std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty()) filter = parse_metadata_filter(*text);
+  if (const auto text = exchange.query("metadata"); text && !text->empty())
+    filter = parse_metadata_filter(*text);
   std::set<std::string> states = split(exchange.query("state").value_or(""));
   for (const std::string& state : states) {
     if (state != "running" && state != "paused") {
@@ -443,14 +486,17 @@ asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& a
            !matches(filter, each->request.metadata) || (after && each->started < *after) ||
            (!template_id.empty() && each->template_id != template_id);
   });
-  const auto running = std::ranges::count_if(found, [](const SandboxPtr& each) { return each->state == State::running; });
-  const std::optional<std::string> next = cut_page<SandboxPtr>(
-      found, exchange, ascending, [](const SandboxPtr& each) { return PageToken{each->started, each->id}; });
+  const auto running =
+      std::ranges::count_if(found, [](const SandboxPtr& each) { return each->state == State::running; });
+  const std::optional<std::string> next =
+      cut_page<SandboxPtr>(found, exchange, ascending, [](const SandboxPtr& each) {
+        return PageToken{each->started, each->id};
+      });
   json::array list;
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
-  auto headers = next_header(next);
+  Headers headers = next_header(next);
   if (states.contains("running")) headers.emplace_back("X-Total-Running", std::to_string(running));
-  co_await reply_json(exchange, 200, std::move(list), std::move(headers));
+  co_await reply_page(exchange, std::move(list), std::move(headers));
 }
 
 // ---- Metrics and logs
@@ -487,10 +533,12 @@ asio::awaitable<void> ControlPlane::metrics(Exchange& exchange, const Account& a
   if (start > end) throw ApiError(400, "start time must be before end time");
   json::array list;
   const SandboxPtr sandbox = fleet_.find(id);
-  if (sandbox && sandbox->account == account.name && sandbox->state == State::running && start <= now && end >= now) {
-    list.emplace_back(co_await measure(sandbox));
+  if (sandbox && sandbox->account == account.name && sandbox->state == State::running && start <= now &&
+      end >= now) {
+    json::object sample = co_await measure(sandbox);
+    list.emplace_back(std::move(sample));
   }
-  co_await reply_json(exchange, 200, std::move(list));
+  co_await reply_page(exchange, std::move(list), Headers());
 }
 
 asio::awaitable<void> ControlPlane::metrics_of_many(Exchange& exchange, const Account& account, Arguments) {
@@ -501,11 +549,13 @@ asio::awaitable<void> ControlPlane::metrics_of_many(Exchange& exchange, const Ac
   for (const std::string& id : ids) {
     const SandboxPtr sandbox = fleet_.find(id);
     if (!sandbox || sandbox->account != account.name || sandbox->state != State::running) continue;
-    sandboxes[id] = co_await measure(sandbox);
+    json::object sample = co_await measure(sandbox);
+    sandboxes[id] = std::move(sample);
   }
   json::object object;
   object["sandboxes"] = std::move(sandboxes);
-  co_await reply_json(exchange, 200, std::move(object));
+  const json::value answer = std::move(object);
+  co_await reply_json(exchange, 200, answer);
 }
 
 asio::awaitable<void> ControlPlane::logs_v1(Exchange& exchange, const Account& account, Arguments arguments) {
@@ -524,7 +574,8 @@ asio::awaitable<void> ControlPlane::logs_v1(Exchange& exchange, const Account& a
   json::object object;
   object["logs"] = std::move(lines);
   object["logEntries"] = std::move(entries);
-  co_await reply_json(exchange, 200, std::move(object));
+  const json::value answer = std::move(object);
+  co_await reply_json(exchange, 200, answer);
 }
 
 asio::awaitable<void> ControlPlane::logs_v2(Exchange& exchange, const Account& account, Arguments arguments) {
@@ -542,17 +593,20 @@ asio::awaitable<void> ControlPlane::logs_v2(Exchange& exchange, const Account& a
   for (const LogEntry& entry : entries) {
     const std::int64_t time = milliseconds_of(entry.time);
     const bool wanted = (forward ? time >= cursor : time <= cursor) && entry.time >= now - kLogWindow &&
-                        (level == "debug" || level == "info") && entry.message.find(search) != std::string::npos;
+                        (level == "debug" || level == "info") &&
+                        entry.message.find(search) != std::string::npos;
     if (wanted && logs.size() < limit) logs.emplace_back(to_json(entry));
   }
   json::object object;
   object["logs"] = std::move(logs);
-  co_await reply_json(exchange, 200, std::move(object));
+  const json::value answer = std::move(object);
+  co_await reply_json(exchange, 200, answer);
 }
 
 // ---- Snapshots and templates
 
-asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Account& account,
+                                                 Arguments arguments) {
   std::string id = parse_sandbox_id(arguments[0]);
   const json::object body = co_await read_body(exchange, false);
   std::optional<TemplateReference> name;
@@ -566,13 +620,16 @@ asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Accou
   like.holds_agent = sandbox->holds_agent;
   const Templates::Found made =
       templates_.add_snapshot(like, account.name, id, name, std::move(files), world_.clock.now());
-  co_await reply_json(exchange, 201, to_snapshot_info(*made.made_of, name ? name->tag : std::string(kDefaultTag)));
+  const std::string tag(name ? std::string_view(name->tag) : kDefaultTag);
+  const json::value snapshot = to_snapshot_info(*made.made_of, tag);
+  co_await reply_json(exchange, 201, snapshot);
 }
 
 asio::awaitable<void> ControlPlane::list_snapshots(Exchange& exchange, const Account& account, Arguments) {
   const std::string sandbox = exchange.query("sandboxID").value_or("");
   std::optional<TemplateReference> name;
-  if (const auto text = exchange.query("name"); text && !text->empty()) name = parse_template_reference(*text);
+  if (const auto text = exchange.query("name"); text && !text->empty())
+    name = parse_template_reference(*text);
   struct Item {
     const Template* made;
     std::string tag;
@@ -592,7 +649,8 @@ asio::awaitable<void> ControlPlane::list_snapshots(Exchange& exchange, const Acc
   });
   json::array list;
   for (const Item& item : items) list.emplace_back(to_snapshot_info(*item.made, item.tag));
-  co_await reply_json(exchange, 200, std::move(list), next_header(next));
+  Headers headers = next_header(next);
+  co_await reply_page(exchange, std::move(list), std::move(headers));
 }
 
 // An account's own: those of everybody are not in it.
@@ -603,24 +661,29 @@ asio::awaitable<void> ControlPlane::list_templates(Exchange& exchange, const Acc
   }
   std::optional<std::string> next;
   if (exchange.path() == "/v2/templates") {
-    next = cut_page<const Template*>(found, exchange, false,
-                                     [](const Template* const& made) { return PageToken{made->created, made->id}; });
+    next = cut_page<const Template*>(found, exchange, false, [](const Template* const& made) {
+      return PageToken{made->created, made->id};
+    });
   }
   json::array list;
   for (const Template* made : found) list.emplace_back(to_json(*made));
-  co_await reply_json(exchange, 200, std::move(list), next_header(next));
+  Headers headers = next_header(next);
+  co_await reply_page(exchange, std::move(list), std::move(headers));
 }
 
-asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account& account,
+                                               Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Templates::Found found = templates_.resolve(reference, account.name);
   json::object object;
   object["templateID"] = found.made_of->id;
   object["public"] = found.made_of->owner.empty();
-  co_await reply_json(exchange, 200, std::move(object));
+  const json::value answer = std::move(object);
+  co_await reply_json(exchange, 200, answer);
 }
 
-asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Account& account,
+                                                 Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Template& made = *templates_.resolve(reference, account.name).made_of;
   json::object object = to_json(made);
@@ -639,10 +702,12 @@ asio::awaitable<void> ControlPlane::get_template(Exchange& exchange, const Accou
     builds.emplace_back(std::move(each));
   }
   object["builds"] = std::move(builds);
-  co_await reply_json(exchange, 200, std::move(object));
+  const json::value answer = std::move(object);
+  co_await reply_json(exchange, 200, answer);
 }
 
-asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account& account, Arguments arguments) {
+asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account& account,
+                                              Arguments arguments) {
   const TemplateReference reference = parse_template_reference(arguments[0]);
   const Template& made = *templates_.resolve(reference, account.name).made_of;
   json::array list;
@@ -653,7 +718,7 @@ asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account&
     each["createdAt"] = emu::to_rfc3339(build.created);
     list.emplace_back(std::move(each));
   }
-  co_await reply_json(exchange, 200, std::move(list));
+  co_await reply_page(exchange, std::move(list), Headers());
 }
 
 asio::awaitable<void> ControlPlane::remove_template(Exchange& exchange, const Account& account,

@@ -18,8 +18,8 @@ namespace sandkey::e2b::emulator {
 // Its answers, JSON all of them, and 204 without a body.
 class ControlPlane {
  public:
-  ControlPlane(sandkey::emulator::World& world, const sandkey::emulator::Accounts& accounts, Templates& templates,
-               Fleet& fleet);
+  ControlPlane(sandkey::emulator::World& world, const sandkey::emulator::Accounts& accounts,
+               Templates& templates, Fleet& fleet);
 
   // The route of a request, and what answers it: whatever is not known as well.
   [[nodiscard]] sandkey::emulator::Call route(const net::HttpExchange& exchange) const;
@@ -40,14 +40,16 @@ class ControlPlane {
   asio::awaitable<void> create(Exchange& exchange, const Account& account, ApiVersion version);
   asio::awaitable<void> connect_v1(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> connect_v2(Exchange& exchange, const Account& account, Arguments arguments);
-  asio::awaitable<void> connect(Exchange& exchange, const Account& account, std::string id, ApiVersion version);
+  asio::awaitable<void> connect(Exchange& exchange, const Account& account, std::string id,
+                                ApiVersion version);
   asio::awaitable<void> resume(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> pause(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> set_timeout(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> refresh(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> set_network(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> fork(Exchange& exchange, const Account& account, Arguments arguments);
-  asio::awaitable<json::value> fork_one(const Account& account, CreateRequest request, Templates::Found made_of);
+  asio::awaitable<json::value> fork_one(const Account& account, CreateRequest request,
+                                        Templates::Found made_of);
   asio::awaitable<void> get(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> kill(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> list_v1(Exchange& exchange, const Account& account, Arguments arguments);

@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kDialPatience{10};
 constexpr std::string_view kTokenHeader = "E2B-Traffic-Access-Token";
 
 // What the cloud itself asks of envd; nobody else may.
-constexpr std::array<std::string_view, 7> kInternal{"/init",    "/freeze",  "/unfreeze", "/collapse",
+constexpr std::array<std::string_view, 7> kInternal{"/init",     "/freeze", "/unfreeze", "/collapse",
                                                     "/fsfreeze", "/fsthaw", "/upgrade"};
 constexpr std::array<std::string_view, 23> kEnvdRoutes{
     "GET /health",
@@ -66,7 +66,8 @@ std::string_view without_port(std::string_view host) {
 }
 
 bool is_id(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+  return !text.empty() &&
+         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
 }
 
 Destination unroutable(std::string problem) {
@@ -86,7 +87,8 @@ Destination destination(std::string_view id, std::string_view port) {
 bool is_browser(const net::HttpExchange& exchange) {
   const auto lower = [](std::string_view text) {
     std::string made(text);
-    std::ranges::transform(made, made.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(made, made.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return made;
   };
   const std::string agent = lower(exchange.header("user-agent"));
@@ -105,14 +107,16 @@ std::string html(std::string_view message) {
          "</h1></body></html>\n";
 }
 
-asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, json::object object) {
+asio::awaitable<void> refuse_with(net::HttpExchange& exchange, int status, json::object object) {
   if (is_browser(exchange)) {
     const json::value* message = find(object, "message");
-    co_await exchange.reply(status, html(std::string_view(message->get_string())), "text/html; charset=utf-8");
+    std::string page = html(std::string_view(message->get_string()));
+    co_await exchange.reply(status, std::move(page), "text/html; charset=utf-8");
     co_return;
   }
   object["code"] = status;
-  co_await exchange.reply(status, json::serialize(object), "application/json; charset=utf-8");
+  std::string body = json::serialize(object);
+  co_await exchange.reply(status, std::move(body), "application/json; charset=utf-8");
 }
 
 json::object answer(const std::string& sandbox, std::string_view message) {
@@ -122,13 +126,30 @@ json::object answer(const std::string& sandbox, std::string_view message) {
   return object;
 }
 
+asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, const std::string& sandbox,
+                             const std::string& message) {
+  return refuse_with(exchange, status, answer(sandbox, message));
+}
+
 asio::awaitable<void> refuse_plainly(net::HttpExchange& exchange, std::string text) {
   static constexpr std::array<net::HttpExchange::Header, 1> kHeaders{{{"X-Content-Type-Options", "nosniff"}}};
-  co_await exchange.reply(400, text + "\n", "text/plain; charset=utf-8", kHeaders);
+  text += "\n";
+  co_await exchange.reply(400, std::move(text), "text/plain; charset=utf-8", kHeaders);
 }
 
 asio::awaitable<void> not_found(net::HttpExchange& exchange, const std::string& sandbox) {
-  return refuse(exchange, 502, answer(sandbox, "The sandbox was not found"));
+  return refuse(exchange, 502, sandbox, "The sandbox was not found");
+}
+
+// What is wrong with the token of traffic to a port; empty if nothing is.
+std::string token_problem(const net::HttpExchange& exchange, const Sandbox& sandbox) {
+  if (sandbox.traffic_token.empty()) return {};
+  const std::string_view token = exchange.header(kTokenHeader);
+  const std::string header = "'" + std::string(kTokenHeader) + "'";
+  const std::string secured = "Sandbox is secured with traffic access token. ";
+  if (token.empty()) return secured + "Token header " + header + " is missing";
+  if (e2b_envd::equal_secrets(token, sandbox.traffic_token)) return {};
+  return secured + "Provided token in header " + header + " is invalid";
 }
 
 std::string envd_route(const net::HttpExchange& exchange) {
@@ -154,7 +175,8 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
     return destination(rest.substr(0, rest.find('-')), label.substr(0, dash));
   }
   if (shared) return unroutable("Invalid host");
-  if (path == "/files") return Destination{.sandbox = {}, .port = kEnvdPort, .problem = {}, .by_signature = true};
+  if (path == "/files")
+    return Destination{.sandbox = {}, .port = kEnvdPort, .problem = {}, .by_signature = true};
   return std::nullopt;
 }
 
@@ -173,13 +195,16 @@ std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
       find_destination(exchange.header("host"), exchange.header("e2b-sandbox-id"),
                        exchange.header("e2b-sandbox-port"), exchange.path());
   if (!found) return std::nullopt;
-  std::string route = found->port == 0 ? "(unroutable)" : found->port == kEnvdPort ? envd_route(exchange) : "port traffic";
-  return emu::Call{.route = std::move(route),
-                   .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
+  std::string route = found->port == 0           ? "(unroutable)"
+                      : found->port == kEnvdPort ? envd_route(exchange)
+                                                 : "port traffic";
+  return emu::Call{
+      .route = std::move(route),
+      .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
 }
 
-// A signed URL under the address that all sandboxes share names none: it is the one whose token signed it, or the
-// only one there is that needs no signature.
+// A signed URL under the address that all sandboxes share names none: it is the one whose token signed it, or
+// the only one there is that needs no signature.
 std::string DataPlane::signer(const net::HttpExchange& exchange) const {
   const std::string path = exchange.query("path").value_or("");
   const std::string user = exchange.query("username").value_or("");
@@ -197,8 +222,8 @@ std::string DataPlane::signer(const net::HttpExchange& exchange) const {
       open = each->id;
       ++open_count;
     } else if (!signature.empty() &&
-               e2b_envd::equal_secrets(
-                   signature, e2b_envd::file_signature(path, operation, user, each->envd_token, expiration))) {
+               e2b_envd::equal_secrets(signature, e2b_envd::file_signature(path, operation, user,
+                                                                           each->envd_token, expiration))) {
       return each->id;
     }
   }
@@ -217,7 +242,7 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
     object["message"] =
         "This endpoint is reserved for the E2B control plane and is not reachable through the sandbox URL";
     object["path"] = exchange.path();
-    co_await refuse(exchange, 404, std::move(object));
+    co_await refuse_with(exchange, 404, std::move(object));
     co_return;
   }
   const SandboxPtr sandbox = fleet_.find(destination.sandbox);
@@ -252,7 +277,7 @@ asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sa
   }
   if (envd && !sandbox->envd_token.empty() &&
       !e2b_envd::equal_secrets(exchange.header("x-access-token"), sandbox->envd_token)) {
-    co_await refuse(exchange, 403, answer(sandbox->id, "The sandbox cannot be resumed with these credentials"));
+    co_await refuse(exchange, 403, sandbox->id, "The sandbox cannot be resumed with these credentials");
     co_return false;
   }
   while (!sandbox->gone && is_transition(sandbox->state)) (void)co_await sandbox->changed.wait();
@@ -268,7 +293,8 @@ asio::awaitable<bool> DataPlane::wake(net::HttpExchange& exchange, SandboxPtr sa
     failure = error;
   }
   if (!failure) co_return true;
-  co_await refuse(exchange, failure->status() == 429 ? 429 : 502, answer(sandbox->id, failure->what()));
+  const int status = failure->status() == 429 ? 429 : 502;
+  co_await refuse(exchange, status, sandbox->id, failure->what());
   co_return false;
 }
 
@@ -277,26 +303,17 @@ asio::awaitable<void> DataPlane::serve_envd(net::HttpExchange& exchange, Sandbox
   co_await envd->handle(exchange);
 }
 
-asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox, std::uint16_t port) {
-  if (!sandbox->traffic_token.empty()) {
-    const std::string_view token = exchange.header(kTokenHeader);
-    const std::string header = "'" + std::string(kTokenHeader) + "'";
-    if (token.empty()) {
-      co_await refuse(exchange, 403,
-                      answer(sandbox->id, "Sandbox is secured with traffic access token. Token header " + header +
-                                              " is missing"));
-      co_return;
-    }
-    if (!e2b_envd::equal_secrets(token, sandbox->traffic_token)) {
-      co_await refuse(exchange, 403,
-                      answer(sandbox->id, "Sandbox is secured with traffic access token. Provided token in header " +
-                                              header + " is invalid"));
-      co_return;
-    }
+asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox,
+                                            std::uint16_t port) {
+  const std::string problem = token_problem(exchange, *sandbox);
+  if (!problem.empty()) {
+    co_await refuse(exchange, 403, sandbox->id, problem);
+    co_return;
   }
   UniqueFd connection;
   try {
-    connection = co_await sandbox->local->dial(port, world_.engine.in(kDialPatience));
+    const Deadline deadline = world_.engine.in(kDialPatience);
+    connection = co_await sandbox->local->dial(port, deadline);
   } catch (const Error&) {  // answered below
   }
   net::Forwarded result = net::Forwarded::no_answer;
@@ -311,7 +328,7 @@ asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, Sandbox
   if (result == net::Forwarded::answered || exchange.replied()) co_return;
   json::object object = answer(sandbox->id, "The sandbox is running but port is not open");
   object["port"] = port;
-  co_await refuse(exchange, 502, std::move(object));
+  co_await refuse_with(exchange, 502, std::move(object));
 }
 
 }  // namespace sandkey::e2b::emulator

@@ -1,5 +1,5 @@
-// The traffic into E2B's sandboxes: found by routing headers or by the host's name, and passed to envd or to a
-// port inside.
+// The traffic into E2B's sandboxes: found by routing headers or by the host's name, and passed to envd or to
+// a port inside.
 #pragma once
 
 #include "sandkey/emulator/cloud.h"
@@ -28,7 +28,8 @@ struct Destination {
 };
 // Nothing if the request is for the control plane. `host` and the routing headers as they came.
 [[nodiscard]] std::optional<Destination> find_destination(std::string_view host, std::string_view id_header,
-                                                          std::string_view port_header, std::string_view path);
+                                                          std::string_view port_header,
+                                                          std::string_view path);
 
 class DataPlane {
  public:

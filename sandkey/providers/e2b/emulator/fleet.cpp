@@ -24,7 +24,7 @@ constexpr std::size_t kTokenDigits = 64;
 constexpr std::size_t kIdLength = 20;
 constexpr std::string_view kIdAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr int kConnectRounds = 3;
-constexpr std::size_t kMaxLogs = 1000;     // of one sandbox
+constexpr std::size_t kMaxLogs = 1000;      // of one sandbox
 constexpr std::size_t kMaxLogged = 10'000;  // sandboxes
 // What a sandbox can write: it is kept when its memory is not.
 constexpr std::pair<const char*, const char*> kSaved[] = {{"home", "/home"}, {"tmp", "/tmp"}};
@@ -37,26 +37,35 @@ std::string quote(const std::string& id) {
 std::string changing(const Sandbox& sandbox) {
   const std::string who = "Sandbox " + quote(sandbox.id);
   switch (sandbox.state) {
-    case State::killing: return who + " is being killed";
-    case State::pausing: return who + " is being paused";
-    case State::snapshotting: return who + " is being snapshotted";
-    default: return who + " is in " + std::string(to_string(sandbox.state)) + " state";
+    case State::killing:
+      return who + " is being killed";
+    case State::pausing:
+      return who + " is being paused";
+    case State::snapshotting:
+      return who + " is being snapshotted";
+    default:
+      return who + " is in " + std::string(to_string(sandbox.state)) + " state";
   }
 }
 
 [[noreturn]] void throw_start_failure(const Error& error) {
   const std::string message = std::string("Failed to place sandbox: ") + error.what();
   switch (error.code()) {
-    case ErrorCode::capacity_unavailable: throw ApiError(503, message, "sandbox_capacity_unavailable");
-    case ErrorCode::deadline_exceeded: throw ApiError(504, message, "sandbox_placement_timeout");
-    case ErrorCode::unsupported: throw ApiError(503, message, "sandbox_no_compatible_node");
-    default: throw ApiError(500, message, "sandbox_create_failed");
+    case ErrorCode::capacity_unavailable:
+      throw ApiError(503, message, "sandbox_capacity_unavailable");
+    case ErrorCode::deadline_exceeded:
+      throw ApiError(504, message, "sandbox_placement_timeout");
+    case ErrorCode::unsupported:
+      throw ApiError(503, message, "sandbox_no_compatible_node");
+    default:
+      throw ApiError(500, message, "sandbox_create_failed");
   }
 }
 
 }  // namespace
 
-Fleet::Fleet(emu::World& world, asio::any_io_executor executor) : world_(world), executor_(std::move(executor)) {}
+Fleet::Fleet(emu::World& world, asio::any_io_executor executor)
+    : world_(world), executor_(std::move(executor)) {}
 
 // ---- Looking
 
@@ -139,14 +148,16 @@ fs::path Fleet::new_folder() {
 
 void Fleet::set_end(const SandboxPtr& sandbox, emu::Time end) {
   sandbox->ends = end;
-  sandbox->expiry = world_.clock.at(end, [this, weak = std::weak_ptr<Sandbox>(sandbox)] { return expire(weak); });
+  sandbox->expiry =
+      world_.clock.at(end, [this, weak = std::weak_ptr<Sandbox>(sandbox)] { return expire(weak); });
 }
 
 void Fleet::extend(const SandboxPtr& sandbox, std::chrono::seconds timeout, bool may_shorten) {
   const emu::Time last = sandbox->started + std::chrono::hours(kMaxHours);
   const emu::Time now = world_.clock.now();
   if (now >= last) {
-    throw ApiError(400, "Max instance length reached: a sandbox may run for " + std::to_string(kMaxHours) + " hours");
+    throw ApiError(
+        400, "Max instance length reached: a sandbox may run for " + std::to_string(kMaxHours) + " hours");
   }
   const emu::Time end = std::min(now + timeout, last);
   if (may_shorten || end > sandbox->ends) set_end(sandbox, end);
@@ -196,7 +207,8 @@ void Fleet::require_room(const std::string& account) const {
   }));
   const auto starting = starting_.find(account);
   if (running + (starting == starting_.end() ? 0 : starting->second) < limit) return;
-  throw ApiError(429, "you have reached the maximum number of concurrent E2B sandboxes (" + std::to_string(limit) +
+  throw ApiError(429, "you have reached the maximum number of concurrent E2B sandboxes (" +
+                          std::to_string(limit) +
                           "). If you need more, please visit 'https://e2b.dev/docs/billing'");
 }
 
@@ -207,6 +219,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   spec.id = sandbox->id;
   spec.user = "user";
   spec.working_dir = "/home/user";
+  spec.writable_folders = {"/workspace"};  // which the user of a real one may make, by sudo
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
     (void)co_await sandbox->local->agent().greet(deadline);
@@ -332,15 +345,20 @@ asio::awaitable<void> Fleet::expire(std::weak_ptr<Sandbox> weak) {
 asio::awaitable<void> Fleet::save_files(SandboxPtr sandbox, fs::path to) {
   const Deadline deadline = world_.engine.in(kPatience);
   for (const auto& [name, inside] : kSaved) {
-    fs::create_directories(to / name);
-    co_await sandbox->local->agent().get_tree(inside, to / name, deadline);
+    const fs::path here = to / name;
+    fs::create_directories(here);
+    const std::string there = inside;
+    co_await sandbox->local->agent().get_tree(there, here, deadline);
   }
 }
 
 asio::awaitable<void> Fleet::load_files(SandboxPtr sandbox, fs::path from) {
   const Deadline deadline = world_.engine.in(kPatience);
   for (const auto& [name, inside] : kSaved) {
-    if (fs::exists(from / name)) co_await sandbox->local->agent().put_tree(from / name, inside, deadline);
+    const fs::path here = from / name;
+    const std::string there = inside;
+    if (!fs::exists(here)) continue;
+    co_await sandbox->local->agent().put_tree(here, there, deadline);
   }
 }
 

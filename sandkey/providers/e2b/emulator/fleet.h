@@ -30,8 +30,8 @@ struct LogEntry {
   std::string message = {};
 };
 
-// Everything throws ApiError as the cloud answers it: 404 for what is not there or another account's, 409 for a
-// state that forbids it, 429 for an account that has enough.
+// Everything throws ApiError as the cloud answers it: 404 for what is not there or another account's, 409 for
+// a state that forbids it, 429 for an account that has enough.
 class Fleet {
  public:
   Fleet(sandkey::emulator::World& world, asio::any_io_executor executor);
@@ -40,25 +40,30 @@ class Fleet {
   asio::awaitable<SandboxPtr> create(const sandkey::emulator::Account& account, CreateRequest request,
                                      Templates::Found made_of);
   // True if it had to be resumed. A running one lives `timeout` from now on, or longer as it did.
-  asio::awaitable<std::pair<SandboxPtr, bool>> connect(const sandkey::emulator::Account& account, std::string id,
-                                                       std::chrono::seconds timeout, bool with_memory);
+  asio::awaitable<std::pair<SandboxPtr, bool>> connect(const sandkey::emulator::Account& account,
+                                                       std::string id, std::chrono::seconds timeout,
+                                                       bool with_memory);
   // The old way: of paused ones only.
   asio::awaitable<SandboxPtr> resume(const sandkey::emulator::Account& account, std::string id,
                                      std::chrono::seconds timeout, std::optional<bool> auto_pause,
                                      bool with_memory);
   asio::awaitable<void> pause(const sandkey::emulator::Account& account, std::string id, bool with_memory);
   asio::awaitable<void> kill(const sandkey::emulator::Account& account, std::string id);
-  void set_timeout(const sandkey::emulator::Account& account, const std::string& id, std::chrono::seconds timeout);
+  void set_timeout(const sandkey::emulator::Account& account, const std::string& id,
+                   std::chrono::seconds timeout);
   // Lives at least so long from now on; never shortens.
-  void refresh(const sandkey::emulator::Account& account, const std::string& id, std::chrono::seconds timeout);
+  void refresh(const sandkey::emulator::Account& account, const std::string& id,
+               std::chrono::seconds timeout);
   void set_network(const sandkey::emulator::Account& account, const std::string& id, NetworkRules rules,
                    std::optional<bool> internet);
 
-  // A copy of its files, taken while nothing in it runs. `doing` is for the message of a conflict: "snapshotted".
+  // A copy of its files, taken while nothing in it runs. `doing` is for the message of a conflict:
+  // "snapshotted".
   asio::awaitable<std::filesystem::path> snapshot(const sandkey::emulator::Account& account, std::string id,
                                                   std::string doing);
   // Throws unless it runs; "forked" ones that are paused are a conflict, others are not there.
-  [[nodiscard]] SandboxPtr require_running(const sandkey::emulator::Account& account, const std::string& id) const;
+  [[nodiscard]] SandboxPtr require_running(const sandkey::emulator::Account& account,
+                                           const std::string& id) const;
 
   // A sandbox that exists for this account, in whatever state but killing.
   [[nodiscard]] SandboxPtr get(const sandkey::emulator::Account& account, const std::string& id) const;
@@ -69,7 +74,8 @@ class Fleet {
   // Wakes a paused sandbox for traffic. Throws ApiError.
   asio::awaitable<void> wake(SandboxPtr sandbox);
 
-  [[nodiscard]] std::vector<LogEntry> logs(const sandkey::emulator::Account& account, const std::string& id) const;
+  [[nodiscard]] std::vector<LogEntry> logs(const sandkey::emulator::Account& account,
+                                           const std::string& id) const;
 
   // It dies. False if there is none of that id.
   asio::awaitable<bool> fail(std::string id);

@@ -51,9 +51,8 @@ class Keys : public ::testing::Test {
 
   Engine engine_;
   emu::KnownSecrets secrets_;
-  emu::Accounts accounts_{{std::string(kNotHex)},
-                          [this](std::string_view name) { return make_key(engine_, name); },
-                          secrets_};
+  emu::Accounts accounts_{
+      {std::string(kNotHex)}, [this](std::string_view name) { return make_key(engine_, name); }, secrets_};
 };
 
 TEST_F(Keys, HaveTheCloudsForm) {
@@ -63,7 +62,8 @@ TEST_F(Keys, HaveTheCloudsForm) {
 }
 
 TEST_F(Keys, AreLookedAtInTheCloudsOrder) {
-  const std::string invalid = "Invalid API key, please visit https://e2b.dev/docs/api-key for more information.\n";
+  const std::string invalid =
+      "Invalid API key, please visit https://e2b.dev/docs/api-key for more information.\n";
   EXPECT_THAT(answer(""), Pair(401, "authorization header is missing"));
   EXPECT_THAT(answer_to("malformed"), Pair(401, "authorization header is malformed"));
   EXPECT_THAT(answer_to(kNotHex), Pair(401, invalid + "Invalid API key format"));
@@ -79,7 +79,8 @@ TEST_F(Keys, AreLookedAtInTheCloudsOrder) {
 }
 
 TEST_F(Keys, OfABlockedAccountMayLook) {
-  EXPECT_THAT(refusal([&] { require_unblocked(accounts_.named("blocked")); }), Pair(403, HasSubstr("team is blocked")));
+  EXPECT_THAT(refusal([&] { require_unblocked(accounts_.named("blocked")); }),
+              Pair(403, HasSubstr("team is blocked")));
   EXPECT_EQ(refusal([&] { require_unblocked(accounts_.named("valid")); }).first, 0);
   EXPECT_EQ(concurrency_limit(accounts_.named("over_quota")), 0U);
 }
@@ -89,7 +90,8 @@ TEST_F(Keys, OfABlockedAccountMayLook) {
 TEST(MetadataFilter, IsDecodedThreeTimesInAll) {
   // As the SDK sends it: metadata=k%2525201%3Dv%252526, of which the query's own decoding leaves this.
   EXPECT_THAT(parse_metadata_filter("k%25201=v%2526"), ElementsAre(Pair("k 1", "v&")));
-  EXPECT_THAT(parse_metadata_filter("user=abc&app=prod"), ElementsAre(Pair("app", "prod"), Pair("user", "abc")));
+  EXPECT_THAT(parse_metadata_filter("user=abc&app=prod"),
+              ElementsAre(Pair("app", "prod"), Pair("user", "abc")));
   EXPECT_THAT(parse_metadata_filter("a=%253D&b=%2526"), ElementsAre(Pair("a", "="), Pair("b", "&")));
   EXPECT_THAT(parse_metadata_filter("a="), ElementsAre(Pair("a", "")));
   for (const char* bad : {"a", "a=b=c", "a=1&", "a=%zz", "a=%25zz"}) {
@@ -127,9 +129,10 @@ TEST(Rfc3339Times, AreReadWithAnyOffset) {
   EXPECT_EQ(parse_rfc3339("2026-11-27T21:07:00-05:30"), time);
   EXPECT_EQ(parse_rfc3339("2026-11-28T02:37:00.123456789Z"), time + 123456789ns);
   EXPECT_EQ(parse_rfc3339(emu::to_rfc3339(time + 5us)), time + 5us);
-  for (const char* bad : {"", "2026-11-28", "2026-13-28T02:37:00Z", "2026-02-30T02:37:00Z", "2026-11-28T24:00:00Z",
-                          "2026-11-28T02:37:00", "2026-11-28T02:37:00.Z", "2026-11-28T02:37:00.1234567890Z",
-                          "2026-11-28T02:37:00Zx", "2026-11-28T02:37:00+1:00"}) {
+  for (const char* bad :
+       {"", "2026-11-28", "2026-13-28T02:37:00Z", "2026-02-30T02:37:00Z", "2026-11-28T24:00:00Z",
+        "2026-11-28T02:37:00", "2026-11-28T02:37:00.Z", "2026-11-28T02:37:00.1234567890Z",
+        "2026-11-28T02:37:00Zx", "2026-11-28T02:37:00+1:00"}) {
     EXPECT_FALSE(parse_rfc3339(bad)) << bad;
   }
 }
@@ -185,13 +188,16 @@ TEST(Requests, ThatTheCloudRefuses) {
             "autoResume"},
            {R"({"templateID":"base","autoResume":{}})", "\"enabled\" is missing"},
            {R"({"templateID":"base","network":{"allowPublicTraffic":false}})", "secure"},
-           {R"({"templateID":"base","network":{"denyOut":["example.com"]}})", "invalid denied CIDR example.com"},
+           {R"({"templateID":"base","network":{"denyOut":["example.com"]}})",
+            "invalid denied CIDR example.com"},
            {R"({"templateID":"base","network":{"allowOut":["example.com"]}})", "ALL_TRAFFIC"},
            {R"({"templateID":"base","network":{"allowOut":["1.2.3.4/33"]}})", "invalid allowed address"},
            {R"({"templateID":"base","network":{"egressProxy":{"address":"nowhere"}}})", "host:port"},
            {R"({"templateID":"base","network":{"httpsPorts":[49983]}})", "invalid https port"},
-           {R"({"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]})", "Volume mounts are not enabled."},
-           {R"({"templateID":"base","iam":{"tokens":{"a":{"audience":"x","tokenType":"JWT-SVID"}}}})", "identity"}}) {
+           {R"({"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]})",
+            "Volume mounts are not enabled."},
+           {R"({"templateID":"base","iam":{"tokens":{"a":{"audience":"x","tokenType":"JWT-SVID"}}}})",
+            "identity"}}) {
     const auto [status, message] = refusal([&] { (void)parse_create(object(body), ApiVersion::v1); });
     EXPECT_EQ(status, 400) << body;
     EXPECT_THAT(message, HasSubstr(words)) << body;
@@ -205,10 +211,16 @@ TEST(Requests, BoundTheRulesOfANetwork) {
     return refusal([&] { (void)parse_network(network); }).first;
   };
   const auto headers = [](json::object& network) -> json::object& {
-    return network["rules"].as_object()["api.example.com"].as_array()[0].as_object()["transform"].as_object()["headers"].as_object();
+    return network["rules"]
+        .as_object()["api.example.com"]
+        .as_array()[0]
+        .as_object()["transform"]
+        .as_object()["headers"]
+        .as_object();
   };
   const auto domains = [](json::object& network, int count) {
-    for (int i = 1; i < count; ++i) network["rules"].as_object()["d" + std::to_string(i) + ".example"] = json::array();
+    for (int i = 1; i < count; ++i)
+      network["rules"].as_object()["d" + std::to_string(i) + ".example"] = json::array();
   };
   EXPECT_EQ(answer([](json::object&) {}), 0);
   EXPECT_EQ(answer([&](json::object& n) { domains(n, 10); }), 0);
@@ -290,7 +302,8 @@ TEST(TemplateCatalogue, KeepsSnapshotsUntilTheyAreRemoved) {
   EXPECT_EQ(first.made_of->builds.size(), 2U);
   EXPECT_EQ(templates.resolve(name, "valid").made_of, first.made_of);
   EXPECT_EQ(refusal([&] {
-              (void)templates.add_snapshot(like, "valid", "isource", parse_template_reference("other/mine"), {}, {});
+              (void)templates.add_snapshot(like, "valid", "isource", parse_template_reference("other/mine"),
+                                           {}, {});
             }).first,
             400);
   EXPECT_FALSE(templates.remove(name, "second"));

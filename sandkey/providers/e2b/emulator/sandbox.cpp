@@ -32,12 +32,18 @@ void add_common(const Sandbox& sandbox, json::object& object) {
 
 std::string_view to_string(State state) noexcept {
   switch (state) {
-    case State::running: return "running";
-    case State::paused: return "paused";
-    case State::pausing: return "pausing";
-    case State::resuming: return "resuming";
-    case State::snapshotting: return "snapshotting";
-    case State::killing: return "killing";
+    case State::running:
+      return "running";
+    case State::paused:
+      return "paused";
+    case State::pausing:
+      return "pausing";
+    case State::resuming:
+      return "resuming";
+    case State::snapshotting:
+      return "snapshotting";
+    case State::killing:
+      return "killing";
   }
   return "unknown";
 }
