@@ -1,6 +1,7 @@
 #include "sandkey/net/http_client.h"
 
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/net/ascii.h"
 #include "sandkey/net/curl_library.h"
 #include "sandkey/net/network_settings.h"
 #include "sandkey/net/url.h"
@@ -73,15 +74,6 @@ bool is_token(std::string_view text) noexcept {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return is_token(c); });
 }
 
-char lower(char c) noexcept {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool same_name(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
-}
-
 std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() &&
          (text.back() == '\n' || text.back() == '\r' || text.back() == ' ' || text.back() == '\t')) {
@@ -99,7 +91,7 @@ std::string_view name_of(const Secret& line) noexcept {
 bool is_line_of(const Secret& line, std::string_view name) noexcept {
   const std::string_view text = line.expose();
   return text.size() > name.size() && (text[name.size()] == ':' || text[name.size()] == ';') &&
-         same_name(text.substr(0, name.size()), name);
+         same_ignoring_case(text.substr(0, name.size()), name);
 }
 
 // Where a suspended coroutine waits for something to change; one waiter at most. Cancellation wakes it too,
@@ -337,7 +329,7 @@ void HttpResponseHeaders::keep(std::string_view line, Part name, Part value) {
 
 std::optional<std::string_view> HttpResponseHeaders::find(std::string_view name) const noexcept {
   for (const Field& field : fields_) {
-    if (same_name(name_of(field), name)) return value_of(field);
+    if (same_ignoring_case(name_of(field), name)) return value_of(field);
   }
   return std::nullopt;
 }
@@ -345,7 +337,7 @@ std::optional<std::string_view> HttpResponseHeaders::find(std::string_view name)
 std::vector<std::string_view> HttpResponseHeaders::find_all(std::string_view name) const {
   std::vector<std::string_view> values;
   for (const Field& field : fields_) {
-    if (same_name(name_of(field), name)) values.push_back(value_of(field));
+    if (same_ignoring_case(name_of(field), name)) values.push_back(value_of(field));
   }
   return values;
 }
