@@ -16,9 +16,10 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
-RecordedExchange::RecordedExchange(net::HttpExchange& next, std::shared_ptr<JournalEntry> entry,
-                                   const KnownSecrets& secrets)
-    : ForwardingExchange(next), entry_(std::move(entry)), secrets_(secrets) {
+RecordedExchange::RecordedExchange(net::HttpExchange& next, Journal& journal,
+                                   std::shared_ptr<JournalEntry> entry, const KnownSecrets& secrets)
+    : ForwardingExchange(next), journal_(journal), entry_(std::move(entry)), secrets_(secrets) {
+  journal_.add(entry_);
   const std::string_view target = net::without_authority(next.target());
   const std::size_t mark = std::min(target.find('?'), target.size());
   entry_->method = next.method();
@@ -40,7 +41,7 @@ void RecordedExchange::keep(std::string_view bytes) {
 }
 
 void RecordedExchange::write_down() {
-  entry_->body = secrets_.mask(body_);
+  journal_.set_body(*entry_, secrets_.mask(body_));
 }
 
 boost::asio::awaitable<std::size_t> RecordedExchange::read_some(std::span<char> buffer) {

@@ -57,7 +57,9 @@ class ForwardingExchange : public net::HttpExchange {
 // Writes down in a journal's entry what passes.
 class RecordedExchange final : public ForwardingExchange {
  public:
-  RecordedExchange(net::HttpExchange& next, std::shared_ptr<JournalEntry> entry, const KnownSecrets& secrets);
+  // Adds the entry.
+  RecordedExchange(net::HttpExchange& next, Journal& journal, std::shared_ptr<JournalEntry> entry,
+                   const KnownSecrets& secrets);
   ~RecordedExchange() override;
 
   boost::asio::awaitable<std::size_t> read_some(std::span<char> buffer) override;
@@ -76,6 +78,7 @@ class RecordedExchange final : public ForwardingExchange {
   void keep(std::string_view bytes);
   void write_down();
 
+  Journal& journal_;
   std::shared_ptr<JournalEntry> entry_;
   const KnownSecrets& secrets_;
   std::string body_;

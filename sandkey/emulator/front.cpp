@@ -85,8 +85,7 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
   const auto entry = std::make_shared<JournalEntry>();
   entry->provider = name_;
   entry->time = world_.clock.now();
-  RecordedExchange exchange(raw, entry, world_.secrets);
-  journal_.add(entry);
+  RecordedExchange exchange(raw, journal_, entry, world_.secrets);
   const Call call = cloud_->route(exchange);
   entry->route = call.route;
   journal_.count(name_, call.route);
@@ -100,7 +99,7 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
 }
 
 // What a handler throws is worded as the cloud would.
-asio::awaitable<void> Front::run(RecordedExchange& exchange, const Call& call) {
+asio::awaitable<void> Front::run(net::HttpExchange& exchange, const Call& call) {
   std::optional<std::pair<int, std::string>> failure;
   try {
     co_await call.run(exchange);
@@ -135,7 +134,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
       co_return;
     case FaultKind::drop_after: {
       SilentExchange silent(exchange);
-      co_await call.run(silent);
+      co_await run(silent, call);
       co_await exchange.read_rest();
       exchange.abort();
       co_return;
@@ -154,7 +153,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
       co_return;
     case FaultKind::half: {
       HalfExchange half(exchange);
-      co_await call.run(half);
+      co_await run(half, call);
       co_return;
     }
     case FaultKind::echo:

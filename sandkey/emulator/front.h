@@ -48,7 +48,7 @@ class Front {
 
  private:
   boost::asio::awaitable<void> serve(net::HttpExchange& raw);
-  boost::asio::awaitable<void> run(RecordedExchange& exchange, const Call& call);
+  boost::asio::awaitable<void> run(net::HttpExchange& exchange, const Call& call);
   boost::asio::awaitable<void> break_it(RecordedExchange& exchange, const Call& call, Fault fault);
   boost::asio::awaitable<void> echo(RecordedExchange& exchange);
 

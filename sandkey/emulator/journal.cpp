@@ -2,6 +2,8 @@
 
 #include "sandkey/base/utf8.h"
 
+#include <utility>
+
 namespace sandkey::emulator {
 namespace {
 
@@ -33,7 +35,21 @@ json::object to_json(const JournalEntry& entry) {
 void Journal::add(const std::shared_ptr<JournalEntry>& entry) {
   entry->number = ++last_number_;
   entries_.push_back(entry);
-  if (entries_.size() > kMaxJournalEntries) entries_.pop_front();
+  bytes_ += entry->body.size();
+  if (entries_.size() > kMaxJournalEntries) drop_oldest();
+}
+
+void Journal::set_body(JournalEntry& entry, std::string body) {
+  // One that was dropped meanwhile is nobody's any more.
+  const bool kept = !entries_.empty() && entry.number >= entries_.front()->number;
+  if (kept) bytes_ = bytes_ - entry.body.size() + body.size();
+  entry.body = std::move(body);
+  while (bytes_ > kMaxJournalBytes) drop_oldest();
+}
+
+void Journal::drop_oldest() {
+  bytes_ -= entries_.front()->body.size();
+  entries_.pop_front();
 }
 
 void Journal::count(const std::string& provider, const std::string& route) {
@@ -42,6 +58,7 @@ void Journal::count(const std::string& provider, const std::string& route) {
 
 void Journal::clear() {
   entries_.clear();
+  bytes_ = 0;
   calls_.clear();
 }
 

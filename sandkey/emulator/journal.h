@@ -19,6 +19,7 @@ namespace sandkey::emulator {
 
 inline constexpr std::size_t kMaxJournalBody = 64 * 1024;  // the rest of a longer one is not kept
 inline constexpr std::size_t kMaxJournalEntries = 10'000;  // then the oldest goes
+inline constexpr std::size_t kMaxJournalBytes = std::size_t{64} * 1024 * 1024;  // of all bodies; the same
 
 // No credential is in it.
 struct JournalEntry {
@@ -37,8 +38,10 @@ struct JournalEntry {
 
 class Journal {
  public:
-  // Numbers it, and keeps it; whoever has it goes on filling it in.
+  // Numbers it, and keeps it; whoever has it goes on filling it in, but for its body.
   void add(const std::shared_ptr<JournalEntry>& entry);
+  // In place of the one it has.
+  void set_body(JournalEntry& entry, std::string body);
   // Once its route is known.
   void count(const std::string& provider, const std::string& route);
   void clear();
@@ -50,7 +53,10 @@ class Journal {
                                      const std::vector<std::string>& routes) const;
 
  private:
+  void drop_oldest();
+
   std::deque<std::shared_ptr<const JournalEntry>> entries_;
+  std::size_t bytes_ = 0;  // of their bodies
   std::uint64_t last_number_ = 0;
   std::map<std::string, std::map<std::string, std::uint64_t>> calls_;
 };

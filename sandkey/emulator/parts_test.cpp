@@ -154,6 +154,25 @@ TEST(Journal, DropsTheOldest) {
   EXPECT_EQ(list[0].at("number").as_uint64(), 2U);
 }
 
+TEST(Journal, DropsTheOldestWhenBodiesAddUp) {
+  Journal journal;
+  std::vector<std::shared_ptr<JournalEntry>> made;
+  constexpr std::size_t kFit = kMaxJournalBytes / kMaxJournalBody;
+  for (std::size_t i = 0; i < kFit; ++i) {
+    made.push_back(entry("x"));
+    journal.add(made.back());
+    journal.set_body(*made.back(), std::string(kMaxJournalBody, 'b'));
+  }
+  EXPECT_EQ(journal.entries("x", 0).size(), kFit);
+  made.push_back(entry("x"));
+  journal.add(made.back());
+  journal.set_body(*made.back(), "b");
+  EXPECT_EQ(journal.entries("x", 0).size(), kFit);
+  journal.set_body(*made.front(), std::string(kMaxJournalBody, 'c'));  // which is dropped already
+  journal.set_body(*made.back(), "");
+  EXPECT_EQ(journal.entries("x", 0).size(), kFit);
+}
+
 TEST(Journal, CountsCallsOfEveryRoute) {
   Journal journal;
   journal.count("x", "GET /a");

@@ -108,7 +108,11 @@ std::string request_head(const HttpExchange& exchange, const ForwardOptions& opt
   } else {
     head.append("Connection: close\r\n");
   }
-  if (chunked) head.append("Transfer-Encoding: chunked\r\n");
+  if (chunked) {
+    head.append("Transfer-Encoding: chunked\r\n");
+  } else if (exchange.header("content-length").empty() && exchange.method().starts_with('P')) {
+    head.append("Content-Length: 0\r\n");  // POST, PUT, PATCH
+  }
   return head.append("\r\n");
 }
 
@@ -118,23 +122,31 @@ asio::awaitable<bool> send(Link& link, std::string_view bytes) {
   co_return !error;
 }
 
-// The request's body, after its head. Runs beside the reading of the answer, which waits for its end.
-asio::awaitable<void> send_body(std::shared_ptr<Link> link, HttpExchange& exchange, bool chunked) {
-  std::vector<char> piece(kPiece);
+// What goes over the wire for a piece of a body without a length.
+std::string chunk_of(std::span<const char> piece) {
+  std::array<char, 20> size{};
+  char* end = std::to_chars(size.data(), size.data() + size.size(), piece.size(), 16).ptr;
+  std::string text(size.data(), end);
+  return text.append("\r\n").append(piece.data(), piece.size()).append("\r\n");
+}
+
+// The request's body, after its head, beginning with what was read of it already. Runs beside the reading of
+// the answer, which waits for its end.
+asio::awaitable<void> send_body(std::shared_ptr<Link> link, HttpExchange& exchange, bool chunked,
+                                std::vector<char> first) {
+  std::vector<char> piece = std::move(first);
+  std::size_t n = piece.size();
+  piece.resize(kPiece);
   bool good = true;
   try {
     while (good) {
-      const std::size_t n = co_await exchange.read_some(piece);
+      if (n == 0) n = co_await exchange.read_some(piece);
       if (n == 0) break;
-      if (chunked) {
-        std::array<char, 20> size{};
-        char* end = std::to_chars(size.data(), size.data() + 16, n, 16).ptr;
-        *end++ = '\r';
-        *end++ = '\n';
-        good = co_await send(*link, {size.data(), static_cast<std::size_t>(end - size.data())});
-      }
-      if (good) good = co_await send(*link, {piece.data(), n});
-      if (good && chunked) good = co_await send(*link, "\r\n");
+      const std::string_view plain(piece.data(), n);
+      const std::string framed = chunked ? chunk_of(plain) : std::string();
+      const std::string_view bytes = chunked ? std::string_view(framed) : plain;
+      good = co_await send(*link, bytes);
+      n = 0;
     }
     if (good && chunked) (void)co_await send(*link, "0\r\n\r\n");
   } catch (const HttpError&) {
@@ -204,7 +216,8 @@ asio::awaitable<void> carry_to_server(std::shared_ptr<Link> link, HttpExchange& 
   while (true) {
     const std::size_t n = co_await exchange.read_some(piece);
     if (n == 0) break;
-    const bool good = co_await send(*link, {piece.data(), n});
+    const std::string_view bytes(piece.data(), n);
+    const bool good = co_await send(*link, bytes);
     if (!good) break;
   }
   link->close();
@@ -244,19 +257,23 @@ asio::awaitable<Forwarded> switch_protocols(std::shared_ptr<Link> link, const as
 asio::awaitable<Forwarded> exchange_messages(std::shared_ptr<Link> link,
                                              const asio::any_io_executor& executor, HttpExchange& exchange,
                                              const ForwardOptions& options) {
-  // Without a length there may still be a body: GET and HEAD come without one.
   const std::string_view method = exchange.method();
   const bool has_length = !exchange.header("content-length").empty();
-  const bool has_body = has_length || !exchange.header("transfer-encoding").empty() ||
-                        (method != "GET" && method != "HEAD" && method != "DELETE" && method != "OPTIONS");
-  const bool chunked = has_body && !has_length;
-  const std::string head = request_head(exchange, options, chunked);
+  // Without a length only its first piece tells whether there is a body; many a server takes no empty chunks.
+  std::vector<char> first;
+  if (!has_length && !asks_for_upgrade(exchange)) {
+    first.resize(kPiece);
+    const std::size_t n = co_await exchange.read_some(first);
+    first.resize(n);
+  }
+  const bool has_body = has_length || !first.empty();
+  const std::string head = request_head(exchange, options, has_body && !has_length);
   const bool sent = co_await send(*link, head);
   if (!sent) co_return Forwarded::no_answer;
   const bool upgrade = asks_for_upgrade(exchange);
   if (has_body && !upgrade) {
     link->sending = true;
-    asio::co_spawn(executor, send_body(link, exchange, chunked), asio::detached);
+    asio::co_spawn(executor, send_body(link, exchange, !has_length, std::move(first)), asio::detached);
   }
   std::optional<Parser> parser;
   while (true) {

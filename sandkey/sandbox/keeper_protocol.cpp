@@ -89,6 +89,7 @@ std::string to_json(const KeeperRequest& request) {
   object["environment"] = object_of(spec.environment);
   object["program"] = spec.program.string();
   object["arguments"] = array_of(spec.arguments);
+  object["program_on_path"] = spec.program_on_path;
   return json::serialize(object);
 }
 
@@ -116,6 +117,7 @@ KeeperRequest request_from_json(std::string_view json_text) {
   spec.environment = text_map(object, "environment");
   spec.program = text(object, "program");
   spec.arguments = texts(object, "arguments");
+  spec.program_on_path = find_bool(object, "program_on_path").value_or(false);
   return request;
 }
 

@@ -264,6 +264,9 @@ void require_valid(const Spec& spec, const fs::path& folder) {
              " must be readable and executable for all, since a sandbox does not run as root: chmod a+rx");
     }
   }
+  if (!spec.image.empty() && spec.program_on_path) {
+    refuse("the program cannot be added to an image; leave out one of the two");
+  }
   if (!spec.image.empty()) check_image(spec.image);
   if (!spec.workspace.empty()) check_workspace(spec, folder);
   if (spec.network) require_internet_tools();

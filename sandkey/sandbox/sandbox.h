@@ -57,6 +57,8 @@ struct Spec {
   // socket; to 4 it writes a byte when it is ready.
   std::filesystem::path program = {};
   std::vector<std::string> arguments = {};
+  // It also lies in /usr/local/bin, for those inside who look for it there. Not with an image.
+  bool program_on_path = false;
 };
 
 struct Status {

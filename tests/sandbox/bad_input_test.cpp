@@ -68,6 +68,10 @@ TEST_F(BadInput, Places) {
     wanted.working_dir = place;
     EXPECT_EQ(failure_to_create(wanted), ErrorCode::invalid_argument) << place;
   }
+  for (const char* user : {"", "root", "nobody", "Upper", "a b", "a:b", "-a", "1a"}) {
+    expect_invalid([&](Spec& s) { s.user = user; }, "the user");
+  }
+  expect_invalid([](Spec& s) { s.user = std::string(32, 'a'); }, "the user");
   if (::geteuid() != 0) expect_invalid([&](Spec& s) { s.workspace = "/opt/../root"; }, "");
 }
 

@@ -55,6 +55,29 @@ TEST_F(Isolation, ReadsNothingOfTheCaller) {
   EXPECT_TRUE(tried.output.ends_with("sandkey\n")) << tried.output;
 }
 
+TEST_F(Isolation, CallsItsUserAsItIsToldTo) {
+  Spec wanted = spec();
+  wanted.user = std::string(31, 'a');
+  wanted.working_dir = "/home/" + wanted.user;
+  const std::string id = create(wanted);
+  const Said seen = inside(id, "id -un; echo $HOME $USER; cd ~ && touch file && ls; ls /home");
+  EXPECT_EQ(seen.output,
+            wanted.user + "\n/home/" + wanted.user + " " + wanted.user + "\nfile\n" + wanted.user + "\n");
+}
+
+TEST_F(Isolation, ShowsItsProgramOnThePathBesideAllThatIsThere) {
+  Spec wanted = spec();
+  wanted.program_on_path = true;
+  const std::string name = wanted.program.filename().string();
+  const std::string id = create(wanted);
+  const Said seen = inside(id, "cmp /usr/local/bin/" + name + " /run/sandkey/" + name +
+                                   " && echo same; touch /usr/local/bin/x 2>/dev/null || echo refused; "
+                                   "ls -A /usr/local/bin | wc -l");
+  std::size_t others = 0;
+  for (const auto& each : fs::directory_iterator("/usr/local/bin")) others += each.path().filename() != name;
+  EXPECT_EQ(seen.output, "same\nrefused\n" + std::to_string(others + 1) + "\n");
+}
+
 // A system in a few files; false if there is nothing to make it of.
 bool make_image(const TempDir& image) {
   const fs::path busybox = "/usr/bin/busybox";

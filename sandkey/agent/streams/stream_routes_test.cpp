@@ -326,6 +326,44 @@ TEST_F(StreamRoutesTest, TellsASignalFromAnExitCode) {
   EXPECT_FALSE(exited.result->contains("signal"));
 }
 
+TEST_F(StreamRoutesTest, TellsItsNumber) {
+  Connection connection = connect();
+  connection.request("POST", "exec", shell("number", "echo $$"));
+  const Reply head = connection.head();
+  const Received got = connection.follow_to_end();
+  EXPECT_THAT(head.head, HasSubstr("X-Sandkey-Pid: " + got.out.substr(0, got.out.find('\n')) + "\r\n"));
+  EXPECT_EQ(std::to_string(state("number").at("pid").as_int64()) + "\n", got.out);
+}
+
+TEST_F(StreamRoutesTest, EndsWithItsProcessOrWithItsOutput) {
+  // What stays holds the output open until it has said the last word.
+  const std::string script = "mkfifo " + dir_ + "/go; (read x < " + dir_ + "/go; echo late) & echo early";
+  EXPECT_EQ(run(script).out, "early\n");
+  fs::remove(dir_ + "/go");
+  Connection waiting = start("waits", script, {{"to_end_of_output", true}});
+  Received got;
+  await_output(waiting, got, "early");
+  std::ofstream(dir_ + "/go") << "now\n";
+  while (!got.result && waiting.frame(got)) {
+  }
+  EXPECT_EQ(got.out, "early\nlate\n");
+  EXPECT_EQ(got.exit_code(), 0);
+}
+
+TEST_F(StreamRoutesTest, SignalsToTheProcessAloneDoNotReachItsChildren) {
+  Connection connection = start("alone", "sleep 1000 & echo $!; wait", {{"to_end_of_output", true}});
+  Received got;
+  await_output(connection, got, "\n");
+  const pid_t child = std::stoi(got.out);
+  EXPECT_EQ(call("POST", "streams/alone/signal?number=15&alone=1").status, 200);
+  while (!got.result && connection.frame(got)) {
+  }
+  EXPECT_EQ(got.result->at("signal").as_int64(), 15) << "although the child holds its output open";
+  EXPECT_TRUE(is_alive(child));
+  EXPECT_EQ(call("DELETE", "streams/alone").status, 200);
+  EXPECT_TRUE(disappears(child));
+}
+
 TEST_F(StreamRoutesTest, OutputIsBinary) {
   const Received got = run("head -c 300000 /dev/zero; printf '\\377\\000\\n'");
   EXPECT_EQ(got.out, std::string(300'000, '\0') + std::string("\377\0\n", 3));

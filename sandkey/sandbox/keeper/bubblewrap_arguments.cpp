@@ -35,6 +35,7 @@ constexpr std::array kEtc{
     "ld.so.cache",  "localtime",   "magic",          "maven",           "os-release", "profile",
     "protocols",    "services",    "ssl/certs",      "ssl/openssl.cnf", "timezone",
 };
+constexpr const char* kLocalPrograms = "/usr/local/bin";
 // Java's settings have its version in their name.
 constexpr std::string_view kJava = "java";
 
@@ -114,7 +115,9 @@ class Builder {
     }
     for (const std::string& folder : spec_.writable_folders) tmpfs(folder, "0755");
     const std::string program = "/run/sandkey/" + spec_.program.filename().string();
-    add({"--ro-bind", mounts_.source(std::filesystem::canonical(spec_.program).string()), program});
+    const std::string source = mounts_.source(std::filesystem::canonical(spec_.program).string());
+    add({"--ro-bind", source, program});
+    if (spec_.program_on_path) show_on_path(source);
     add({"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec_.working_dir});
     environment();
     add({"--seccomp", std::to_string(kSeccompFd), "--info-fd", std::to_string(kInfoFd), "--block-fd",
@@ -200,6 +203,24 @@ class Builder {
     } else {
       show(path, path);
     }
+  }
+
+  // Nothing can be added to what is mounted read-only, so the folder is made anew, with all that is in it.
+  void show_on_path(const std::string& source) {
+    if (!is_folder(kLocalPrograms)) return;
+    const std::string folder = std::string(kLocalPrograms) + "/";
+    const std::string own = spec_.program.filename().string();
+    add({"--perms", "0755", "--tmpfs", kLocalPrograms});
+    for (const std::string& name : entries_of(kLocalPrograms)) {
+      struct stat info {};
+      if (name == own || ::lstat((folder + name).c_str(), &info) != 0) continue;
+      if (S_ISLNK(info.st_mode)) {
+        show(folder + name, folder + name);
+      } else {
+        add({"--ro-bind", folder + name, folder + name});
+      }
+    }
+    add({"--ro-bind", source, folder + own, "--remount-ro", kLocalPrograms});
   }
 
   void use_image() {

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -126,6 +127,58 @@ Headers next_header(const std::optional<std::string>& token) {
   return {{"X-Next-Token", *token}};
 }
 
+// ---- What a list of sandboxes is asked for
+
+using MetadataFilter = std::map<std::string, std::string>;
+
+MetadataFilter metadata_filter(const net::HttpExchange& exchange) {
+  const std::optional<std::string> text = exchange.query("metadata");
+  return text && !text->empty() ? parse_metadata_filter(*text) : MetadataFilter();
+}
+
+struct ListQuery {
+  MetadataFilter metadata = {};
+  bool running = true;
+  bool paused = true;
+  bool ascending = false;
+  std::optional<emu::Time> after = std::nullopt;
+  std::optional<std::string> template_id = std::nullopt;
+};
+
+ListQuery parse_list_query(const net::HttpExchange& exchange, Templates& templates) {
+  ListQuery query;
+  query.metadata = metadata_filter(exchange);
+  const std::set<std::string> states = split(exchange.query("state").value_or(""));
+  for (const std::string& state : states) {
+    if (state == "running" || state == "paused") continue;
+    refuse_parameter("state", "value is not one of the allowed values [\"running\",\"paused\"]");
+  }
+  query.running = states.empty() || states.contains("running");
+  query.paused = states.empty() || states.contains("paused");
+  query.ascending = one_of(exchange, "order", "desc", {"asc", "desc"}) == "asc";
+  if (const auto text = exchange.query("startedAfter"); text && !text->empty()) {
+    query.after = parse_rfc3339(*text);
+    if (!query.after) refuse_parameter("startedAfter", "value " + *text + ": an invalid date-time");
+  }
+  if (const auto text = exchange.query("template"); text && !text->empty()) {
+    const TemplateReference reference = parse_template_reference(*text);
+    if (reference.has_tag) throw ApiError(400, "Template filter cannot include a tag");
+    const Template* made_of = templates.find(reference.name);
+    query.template_id = made_of == nullptr ? std::string() : made_of->id;
+  }
+  return query;
+}
+
+bool wanted(const Sandbox& sandbox, const ListQuery& query) {
+  // One that is being snapshotted is missing meanwhile.
+  const bool running = sandbox.state == State::running;
+  const bool paused = !running && sandbox.state != State::snapshotting;
+  return ((running && query.running) || (paused && query.paused)) &&
+         matches(query.metadata, sandbox.request.metadata) &&
+         (!query.after || sandbox.started >= *query.after) &&
+         (!query.template_id || sandbox.template_id == *query.template_id);
+}
+
 std::int64_t milliseconds_of(emu::Time time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
@@ -210,6 +263,9 @@ ControlPlane::ControlPlane(emu::World& world, const emu::Accounts& accounts, Tem
                             "DELETE /secrets/{secretID}"}) {
     add(route, Kind::reads, &ControlPlane::not_emulated);
   }
+  for (const char* route : {"GET /teams", "GET /api-keys", "POST /api-keys", "POST /access-tokens"}) {
+    router_.add(route, [this](Exchange& exchange, Arguments) { return not_for_keys(exchange); });
+  }
   router_.add("GET /health", [this](Exchange& exchange, Arguments) { return health(exchange); });
 }
 
@@ -260,6 +316,12 @@ asio::awaitable<void> ControlPlane::run(Exchange& exchange, Kind kind, Action ac
 
 asio::awaitable<void> ControlPlane::health(Exchange& exchange) {
   co_await reply_nothing(exchange);
+}
+
+// For people who are logged in, which nobody is here.
+asio::awaitable<void> ControlPlane::not_for_keys(Exchange& exchange) {
+  std::string body = to_body(ApiError(401, "authorization header is missing"));
+  co_await exchange.reply(401, std::move(body), kJson);
 }
 
 asio::awaitable<void> ControlPlane::unknown(Exchange& exchange) {
@@ -422,6 +484,7 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
   copy.memory_mb = original->memory_mb;
   copy.disk_mb = original->disk_mb;
   copy.holds_agent = original->holds_agent;
+  copy.interprets = original->interprets;
   Template::Build build{.id = {}, .files = files, .created = world_.clock.now()};
   const Templates::Found made_of{.made_of = &copy, .build = &build};
   json::array results;
@@ -439,9 +502,7 @@ asio::awaitable<void> ControlPlane::fork(Exchange& exchange, const Account& acco
 // ---- Lists
 
 asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& account, Arguments) {
-  std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty())
-    filter = parse_metadata_filter(*text);
+  const MetadataFilter filter = metadata_filter(exchange);
   std::vector<SandboxPtr> found = fleet_.of(account);
   std::erase_if(found, [&](const SandboxPtr& each) {
     return each->state != State::running || !matches(filter, each->request.metadata);
@@ -453,49 +514,19 @@ asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& a
 }
 
 asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& account, Arguments) {
-  std::map<std::string, std::string> filter;
-  if (const auto text = exchange.query("metadata"); text && !text->empty())
-    filter = parse_metadata_filter(*text);
-  std::set<std::string> states = split(exchange.query("state").value_or(""));
-  for (const std::string& state : states) {
-    if (state != "running" && state != "paused") {
-      refuse_parameter("state", "value is not one of the allowed values [\"running\",\"paused\"]");
-    }
-  }
-  if (states.empty()) states = {"running", "paused"};
-  const bool ascending = one_of(exchange, "order", "desc", {"asc", "desc"}) == "asc";
-  std::optional<emu::Time> after;
-  if (const auto text = exchange.query("startedAfter"); text && !text->empty()) {
-    after = parse_rfc3339(*text);
-    if (!after) refuse_parameter("startedAfter", "value " + *text + ": an invalid date-time");
-  }
-  std::string template_id;
-  if (const auto text = exchange.query("template"); text && !text->empty()) {
-    const TemplateReference reference = parse_template_reference(*text);
-    if (reference.has_tag) throw ApiError(400, "Template filter cannot include a tag");
-    const Template* made_of = templates_.find(reference.name);
-    template_id = made_of == nullptr ? "(none)" : made_of->id;
-  }
-
+  const ListQuery query = parse_list_query(exchange, templates_);
   std::vector<SandboxPtr> found = fleet_.of(account);
-  std::erase_if(found, [&](const SandboxPtr& each) {
-    // One that is being snapshotted is missing meanwhile.
-    const bool running = each->state == State::running;
-    const bool paused = !running && each->state != State::snapshotting;
-    return !((running && states.contains("running")) || (paused && states.contains("paused"))) ||
-           !matches(filter, each->request.metadata) || (after && each->started < *after) ||
-           (!template_id.empty() && each->template_id != template_id);
-  });
+  std::erase_if(found, [&](const SandboxPtr& each) { return !wanted(*each, query); });
   const auto running =
       std::ranges::count_if(found, [](const SandboxPtr& each) { return each->state == State::running; });
   const std::optional<std::string> next =
-      cut_page<SandboxPtr>(found, exchange, ascending, [](const SandboxPtr& each) {
+      cut_page<SandboxPtr>(found, exchange, query.ascending, [](const SandboxPtr& each) {
         return PageToken{each->started, each->id};
       });
   json::array list;
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
   Headers headers = next_header(next);
-  if (states.contains("running")) headers.emplace_back("X-Total-Running", std::to_string(running));
+  if (query.running) headers.emplace_back("X-Total-Running", std::to_string(running));
   co_await reply_page(exchange, std::move(list), std::move(headers));
 }
 
@@ -618,6 +649,7 @@ asio::awaitable<void> ControlPlane::add_snapshot(Exchange& exchange, const Accou
   like.memory_mb = sandbox->memory_mb;
   like.disk_mb = sandbox->disk_mb;
   like.holds_agent = sandbox->holds_agent;
+  like.interprets = sandbox->interprets;
   const Templates::Found made =
       templates_.add_snapshot(like, account.name, id, name, std::move(files), world_.clock.now());
   const std::string tag(name ? std::string_view(name->tag) : kDefaultTag);

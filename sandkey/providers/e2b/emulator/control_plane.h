@@ -68,6 +68,7 @@ class ControlPlane {
   asio::awaitable<void> list_tags(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> not_emulated(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> health(Exchange& exchange);
+  asio::awaitable<void> not_for_keys(Exchange& exchange);
   asio::awaitable<void> unknown(Exchange& exchange);
 
   [[nodiscard]] CreateRequest like(const Sandbox& sandbox, std::chrono::seconds timeout) const;

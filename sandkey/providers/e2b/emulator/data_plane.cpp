@@ -3,9 +3,9 @@
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/net/http_forward.h"
-#include "sandkey/net/url.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
+#include "sandkey/providers/e2b/emulator/interpreter/interpreter.h"
 
 #include <boost/json/serialize.hpp>
 
@@ -13,6 +13,7 @@
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <map>
 #include <utility>
 
 namespace sandkey::e2b::emulator {
@@ -21,6 +22,7 @@ namespace {
 namespace emu = sandkey::emulator;
 
 constexpr std::chrono::seconds kDialPatience{10};
+constexpr std::chrono::seconds kInterpreterPatience{30};
 constexpr std::string_view kTokenHeader = "E2B-Traffic-Access-Token";
 
 // What the cloud itself asks of envd; nobody else may.
@@ -63,6 +65,12 @@ std::optional<std::uint64_t> number(std::string_view text) {
 std::string_view without_port(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
   return host.substr(0, host.find(':'));
+}
+
+// "localhost" or an address: then only headers can tell.
+bool names_nobody(std::string_view host) {
+  return host == "localhost" || host.starts_with('[') ||
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
 bool is_id(std::string_view text) {
@@ -164,7 +172,7 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
                                             std::string_view port_header, std::string_view path) {
   const std::string_view name = without_port(host);
   const bool shared = name.starts_with("sandbox.");
-  if ((shared || is_loopback_host(name)) && (!id_header.empty() || !port_header.empty())) {
+  if ((shared || names_nobody(name)) && (!id_header.empty() || !port_header.empty())) {
     if (id_header.empty() || port_header.empty()) return unroutable("missing header");
     return destination(id_header, port_header);
   }
@@ -181,7 +189,7 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
 }
 
 DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, Fleet& fleet)
-    : world_(world), executor_(std::move(executor)), fleet_(fleet) {}
+    : world_(world), executor_(executor), fleet_(fleet), interpreters_(executor) {}
 
 std::vector<std::string> DataPlane::routes() {
   std::vector<std::string> names{"port traffic"};
@@ -303,6 +311,24 @@ asio::awaitable<void> DataPlane::serve_envd(net::HttpExchange& exchange, Sandbox
   co_await envd->handle(exchange);
 }
 
+// When somebody first asks for it, since it takes longer than all else in a sandbox.
+asio::awaitable<void> DataPlane::start_interpreter(SandboxPtr sandbox) {
+  const Turnstile::Pass pass = co_await interpreters_.enter();
+  if (sandbox->interpreter_runs || !sandbox->local) co_return;
+  const std::shared_ptr<emu::LocalSandbox> local = sandbox->local;
+  std::map<std::string, std::string> variables{{"PATH", "/usr/local/bin:/usr/bin:/bin"},
+                                               {"HOME", "/home/user"},
+                                               {"USER", "user"},
+                                               {"LANG", "C.UTF-8"},
+                                               {"E2B_SANDBOX", "true"},
+                                               {"E2B_SANDBOX_ID", sandbox->id},
+                                               {"E2B_TEMPLATE_ID", sandbox->template_id}};
+  for (const auto& [name, value] : sandbox->request.variables) variables[name] = value;
+  const Deadline deadline = world_.engine.in(kInterpreterPatience);
+  co_await e2b_interpreter::start(local->agent(), std::move(variables), deadline);
+  sandbox->interpreter_runs = true;
+}
+
 asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, SandboxPtr sandbox,
                                             std::uint16_t port) {
   const std::string problem = token_problem(exchange, *sandbox);
@@ -312,6 +338,7 @@ asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, Sandbox
   }
   UniqueFd connection;
   try {
+    if (port == e2b_interpreter::kPort && sandbox->interprets) co_await start_interpreter(sandbox);
     const Deadline deadline = world_.engine.in(kDialPatience);
     connection = co_await sandbox->local->dial(port, deadline);
   } catch (const Error&) {  // answered below

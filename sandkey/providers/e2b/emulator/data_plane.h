@@ -2,6 +2,7 @@
 // a port inside.
 #pragma once
 
+#include "sandkey/base/turnstile.h"
 #include "sandkey/emulator/cloud.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/e2b/emulator/fleet.h"
@@ -43,12 +44,14 @@ class DataPlane {
   asio::awaitable<void> serve(net::HttpExchange& exchange, Destination destination);
   asio::awaitable<void> serve_envd(net::HttpExchange& exchange, SandboxPtr sandbox);
   asio::awaitable<void> serve_port(net::HttpExchange& exchange, SandboxPtr sandbox, std::uint16_t port);
+  asio::awaitable<void> start_interpreter(SandboxPtr sandbox);
   asio::awaitable<bool> wake(net::HttpExchange& exchange, SandboxPtr sandbox, bool envd);
   [[nodiscard]] std::string signer(const net::HttpExchange& exchange) const;
 
   sandkey::emulator::World& world_;
   asio::any_io_executor executor_;
   Fleet& fleet_;
+  Turnstile interpreters_;  // one is started at a time
 };
 
 }  // namespace sandkey::e2b::emulator

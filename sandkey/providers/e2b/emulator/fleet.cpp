@@ -27,7 +27,8 @@ constexpr int kConnectRounds = 3;
 constexpr std::size_t kMaxLogs = 1000;      // of one sandbox
 constexpr std::size_t kMaxLogged = 10'000;  // sandboxes
 // What a sandbox can write: it is kept when its memory is not.
-constexpr std::pair<const char*, const char*> kSaved[] = {{"home", "/home"}, {"tmp", "/tmp"}};
+constexpr std::pair<const char*, const char*> kSaved[] = {
+    {"home", "/home"}, {"tmp", "/tmp"}, {"workspace", "/workspace"}};
 
 // As "%q" is in Go.
 std::string quote(const std::string& id) {
@@ -219,6 +220,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   spec.id = sandbox->id;
   spec.user = "user";
   spec.working_dir = "/home/user";
+  spec.program_on_path = sandbox->holds_agent;
   spec.writable_folders = {"/workspace"};  // which the user of a real one may make, by sudo
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
@@ -227,6 +229,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   } catch (const Error& error) {
     throw_start_failure(error);
   }
+  sandbox->interpreter_runs = false;
   e2b_envd::EnvdSettings settings;
   settings.access_token = sandbox->envd_token;
   settings.env_vars = sandbox->request.variables;
@@ -256,6 +259,7 @@ asio::awaitable<SandboxPtr> Fleet::create(const emu::Account& account, CreateReq
   sandbox->memory_mb = made_of.made_of->memory_mb;
   sandbox->disk_mb = made_of.made_of->disk_mb;
   sandbox->holds_agent = made_of.made_of->holds_agent;
+  sandbox->interprets = made_of.made_of->interprets;
   sandbox->request = std::move(request);
   if (sandbox->request.secure) {
     sandbox->envd_token = emu::random_hex(world_.engine, kTokenDigits);

@@ -11,7 +11,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -40,6 +39,7 @@ struct Sandbox {
   int memory_mb = 0;
   int disk_mb = 0;
   bool holds_agent = false;
+  bool interprets = false;
   CreateRequest request = {};
   std::string envd_token = {};     // empty: it is not secured
   std::string traffic_token = {};  // empty: its ports are open to everybody
@@ -54,11 +54,8 @@ struct Sandbox {
 
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
   std::shared_ptr<e2b_envd::EnvdServer> envd = {};
+  bool interpreter_runs = false;
   std::set<net::HttpExchange*> traffic = {};  // requests to its ports that are being answered
-
-  // For metrics: processor time at the last look.
-  std::chrono::nanoseconds processor_time{0};
-  std::chrono::steady_clock::time_point looked_at = {};
 };
 
 // What create, connect, resume and fork answer; what GET answers; what lists show.

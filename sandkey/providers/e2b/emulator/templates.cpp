@@ -65,7 +65,7 @@ Templates::Templates(const Engine& engine, emu::Time now) : engine_(engine) {
     return add(std::move(made));
   };
   make("base", 2, 512);
-  make("code-interpreter-v1", 2, 2048);
+  make("code-interpreter-v1", 2, 2048).interprets = true;
   make("small", 1, 128);
   make("large", 8, 8192);
   make("sandkey", 2, 512).holds_agent = true;
@@ -121,6 +121,7 @@ Templates::Found Templates::add_snapshot(const Template& like, const std::string
     fresh.memory_mb = like.memory_mb;
     fresh.disk_mb = like.disk_mb;
     fresh.holds_agent = like.holds_agent;
+    fresh.interprets = like.interprets;
     fresh.created = now;
     if (name) {
       fresh.name_space = account;

@@ -37,6 +37,7 @@ struct Template {
   int memory_mb = 512;
   int disk_mb = 1024;
   bool holds_agent = false;  // our agent lies where a program expects one
+  bool interprets = false;   // it has a code interpreter
   sandkey::emulator::Time created = {};
   std::int64_t spawned = 0;
   std::optional<sandkey::emulator::Time> last_spawned = std::nullopt;

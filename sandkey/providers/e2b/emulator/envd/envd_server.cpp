@@ -19,9 +19,11 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <list>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -246,10 +248,11 @@ class EnvdServer::Impl {
     }
     if (path == "/health" && method == "GET") {
       const std::array<HttpExchange::Header, 1> headers{{{"Cache-Control", "no-store"}}};
-      co_await exchange.reply(204, {}, {}, headers);
+      co_await reply_without_body(exchange, 204, headers);
     } else if (path == "/metrics" && method == "GET") {
-      const std::optional<Account> account = co_await accounts_.find({});
-      const json::object measured = co_await metrics_.measure(account ? account->home : "/");
+      const std::optional<Account> account = co_await accounts_.find(user);
+      std::string folder = account ? account->home : "/";
+      const json::object measured = co_await metrics_.measure(std::move(folder));
       co_await reply_json(exchange, measured);
     } else if (path == "/envs" && method == "GET") {
       json::object envs;
@@ -264,6 +267,12 @@ class EnvdServer::Impl {
     } else {
       co_await refuse(exchange);
     }
+  }
+
+  static asio::awaitable<void> reply_without_body(HttpExchange& exchange, int status,
+                                                  std::span<const HttpExchange::Header> headers) {
+    std::string none;
+    co_await exchange.reply(status, std::move(none), std::string_view(), headers);
   }
 
   static asio::awaitable<void> reply_json(HttpExchange& exchange, const json::object& value) {
@@ -288,7 +297,7 @@ class EnvdServer::Impl {
         {"Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, HEAD"},
         {"Access-Control-Max-Age", "7200"}};
     if (!wanted.empty()) headers.emplace_back("Access-Control-Allow-Headers", wanted);
-    co_await exchange.reply(204, {}, {}, headers);
+    co_await reply_without_body(exchange, 204, headers);
   }
 
   void check_token(const HttpExchange& exchange) const {
@@ -308,7 +317,7 @@ class EnvdServer::Impl {
   asio::awaitable<void> call(HttpExchange& exchange, const Procedure& procedure, std::string user) {
     if (exchange.method() != "POST") {
       const std::array<HttpExchange::Header, 1> headers{{{"Allow", "POST"}}};
-      co_await exchange.reply(405, {}, {}, headers);
+      co_await reply_without_body(exchange, 405, headers);
       co_return;
     }
     const std::optional<RpcFormat> format = rpc_format(exchange.header("content-type"));
@@ -316,7 +325,7 @@ class EnvdServer::Impl {
       const std::string accepted = std::string(content_type({false, procedure.streaming})) + ", " +
                                    std::string(content_type({true, procedure.streaming}));
       const std::array<HttpExchange::Header, 1> headers{{{"Accept-Post", accepted}}};
-      co_await exchange.reply(415, {}, {}, headers);
+      co_await reply_without_body(exchange, 415, headers);
       co_return;
     }
     RpcCall rpc(engine_, exchange, *format);

@@ -244,7 +244,8 @@ asio::awaitable<void> FileRoutes::send_part(HttpExchange& exchange, std::string 
                                             {"Vary", "Accept-Encoding"}};
   const auto since = parse_http_date(exchange.header("if-modified-since"));
   if (since && modified <= *since) {
-    co_await exchange.reply(304, {}, {}, headers);
+    std::string none;
+    co_await exchange.reply(304, std::move(none), std::string_view(), headers);
     co_return;
   }
   const std::string_view if_range = exchange.header("if-range");
@@ -266,7 +267,8 @@ asio::awaitable<void> FileRoutes::send_part(HttpExchange& exchange, std::string 
   }
   HttpStream file = co_await agent_.open_file(path, part.first, part.length);
   std::vector<std::byte> buffer(kPiece);
-  std::size_t size = part.length == 0 ? 0 : co_await file.read_some(buffer);
+  std::size_t size = 0;
+  if (part.length > 0) size = co_await file.read_some(buffer);
   const std::string type = content_type_of(path, {chars(buffer).data(), std::min(size, kSniffed)});
   bool alive = co_await exchange.start(choice.bytes ? 206 : 200, type, part.length, headers);
   std::uint64_t left = part.length;

@@ -11,6 +11,7 @@ namespace sandkey::e2b_envd {
 namespace {
 
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::chrono::milliseconds kDying{250};
 constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::string describe(const ProcessSelector& selector) {
@@ -219,7 +220,12 @@ asio::awaitable<SendSignalResponse> ProcessService::send_signal(Account, SendSig
   if (request.signal() != SIGNAL_SIGKILL && request.signal() != SIGNAL_SIGTERM) {
     throw RpcError(RpcCode::unimplemented, "invalid signal: " + Signal_Name(request.signal()));
   }
-  co_await process->stream().signal_alone(request.signal() == SIGNAL_SIGKILL ? SIGKILL : SIGTERM);
+  const bool kill = request.signal() == SIGNAL_SIGKILL;
+  co_await process->stream().signal_alone(kill ? SIGKILL : SIGTERM);
+  // The way to the cloud and back is longer than a killed process takes to end, and clients are used to that.
+  const auto soon = std::chrono::steady_clock::now() + kDying;
+  while (kill && !process->over() && std::chrono::steady_clock::now() < soon)
+    (void)co_await process->changed().wait_until(soon);
   co_return SendSignalResponse();
 }
 
