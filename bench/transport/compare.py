@@ -2,9 +2,15 @@
 """Our transport beside bare libcurl, and the vendors' Node SDKs where they are installed, on one loopback server.
 
 Usage: compare.py TRANSPORT_BENCH [--rounds N] [--patience SECONDS] [--node FOLDER] [--results FILE]
+                  [--process NAME=COMMAND]...
 
-Every row is a fresh process; rounds are interleaved, and figures are medians over them. A round waits for the machine to
-be quiet, but not for ever.
+Every row is a fresh process; rounds are interleaved, and figures are medians over them. What is compared is CPU time, and
+a ratio is the median of each round's own ratio, so that others' load on the machine falls on both sides of it. A round
+waits for the machine to be quiet, but not for ever.
+
+At the end whole processes are timed, from their start to their end: curl, the SDK of E2B, and those given by --process,
+in whose commands {url} stands for the server and {key} for a key, as in
+  --process 'auth check=env E2B_API_URL={url} E2B_API_KEY={key} build/release/bin/sandkey auth check e2b'
 """
 
 import argparse
@@ -12,6 +18,7 @@ import collections
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import socket
 import statistics
@@ -116,6 +123,40 @@ def run(command, **extra):
     return json.loads(done.stdout.strip().split("\n")[-1])
 
 
+KEY = "e2b_0123456789abcdef0123456789abcdef01234567"
+PROCESS_RUNS = 20  # of each whole process in a round
+
+
+def time_process(command, environment):
+    """Wall-clock and CPU seconds of the process from its start to its end; nothing if it failed."""
+    with open(os.devnull, "r+b") as nothing:
+        actions = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), fd) for fd in (0, 1, 2)]
+        began = time.monotonic()
+        pid = os.posix_spawnp(command[0], command, environment, file_actions=actions)
+        _, status, usage = os.wait4(pid, 0)
+    if status != 0:
+        return None
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime
+
+
+def whole_processes(rows, rounds, environment):
+    """Medians of wall-clock and CPU milliseconds by name; rounds and rows are interleaved."""
+    times = collections.defaultdict(list)
+    failed = set()
+    for _ in range(rounds * PROCESS_RUNS):
+        for name, command in rows:
+            if name in failed:
+                continue
+            one = time_process(command, environment)
+            if one is None:
+                print(f"{name} failed: {shlex.join(command)}", file=sys.stderr)
+                failed.add(name)
+            else:
+                times[name].append(one)
+    return {name: [statistics.median(one[i] for one in all_) * 1000 for i in (0, 1)]
+            for name, all_ in times.items() if name not in failed}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bench")
@@ -123,6 +164,8 @@ def main():
     parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine, each time")
     parser.add_argument("--node", help="a folder in which the vendors' SDKs are installed")
     parser.add_argument("--results")
+    parser.add_argument("--process", action="append", default=[], metavar="NAME=COMMAND",
+                        help="another whole process to time")
     arguments = parser.parse_args()
     if not os.path.exists("/usr/sbin/nginx"):
         raise SystemExit("nginx is not installed (nginx-light)")
@@ -142,8 +185,11 @@ def main():
             rows.append((f"{client} tls+h2 x{in_flight}",
                          [arguments.bench, client, str(in_flight), str(requests), tls + "/v2/sandboxes", ca]))
     if arguments.node:
-        for sdk in ("e2b", "daytona", "runloop"):
+        for sdk, path in (("e2b", "/v2/sandboxes"), ("daytona", "/api/sandbox/i1"), ("runloop", "/v1/devboxes/dbx_1")):
             for in_flight, requests in ((1, 1500), (64, 3000)):
+                # The same call by us, with its answer read.
+                rows.append((f"sandkey {sdk} x{in_flight}",
+                             [arguments.bench, "decoded", str(in_flight), str(requests * 4), plain + path]))
                 rows.append((f"node {sdk} x{in_flight}",
                              ["node", str(HERE / "node_sdk.cjs"), sdk, str(in_flight), str(requests), plain]))
     figures = collections.defaultdict(list)
@@ -161,6 +207,15 @@ def main():
                     rows = [row for row in rows if row[0] != name]  # once is enough
                 else:
                     figures[name].append(figure)
+        processes = [("curl", ["curl", "-fsS", "-H", f"X-API-Key: {KEY}", listing])]
+        environment = dict(os.environ)
+        if arguments.node:
+            environment["NODE_PATH"] = str(pathlib.Path(arguments.node) / "node_modules")
+            processes.append(("node e2b", ["node", str(HERE / "node_sdk.cjs"), "e2b", "1", "0", plain]))
+        for entry in arguments.process:
+            name, _, command = entry.partition("=")
+            processes.append((name, shlex.split(command.replace("{url}", plain).replace("{key}", KEY))))
+        whole = whole_processes(processes, arguments.rounds, environment)
         idle = run([arguments.bench, "idle", "1", "200", listing])
         idle_tls = run([arguments.bench, "idle", "1", "100", tls + "/v2/sandboxes", ca])
     finally:
@@ -170,26 +225,33 @@ def main():
     def median(name, key):
         return statistics.median(f[key] for f in figures[name])
 
+    def ratio(name, base):
+        if name not in figures or base not in figures:
+            return f"{'':>10}"
+        pairs = zip(figures[name], figures[base])
+        return f"{statistics.median(one['cpu_us'] / other['cpu_us'] for one, other in pairs):10.2f}"
+
     def spread(name, key):
         values = [f[key] for f in figures[name]]
         return f"{min(values):.1f}-{max(values):.1f}"
 
     print(f"reply {len(E2B_LIST)} bytes; {arguments.rounds} rounds; {noisy} of {sum(map(len, figures.values()))} "
           "measurements on a machine that was not quiet")
-    print(f"{'':24} {'req/s':>8} {'CPU us':>8} {'(spread)':>15} {'p50 us':>8} {'p99 us':>8} {'x libcurl':>10} {'x decoded':>10}")
+    print(f"{'':24} {'req/s':>8} {'CPU us':>8} {'(spread)':>15} {'p50 us':>8} {'p99 us':>8} {'x libcurl':>10} {'x sandkey':>10}")
     for name, _ in rows:
         if name not in figures:
             continue
-        how = name.split()[-1] if name.startswith("node") else name.split(" ", 1)[1]
-        ratios = ""
-        for base in ("curl", "decoded"):
-            if f"{base} {how}" in figures:
-                ratios += f" {median(name, 'cpu_us') / median(f'{base} {how}', 'cpu_us'):10.2f}"
+        how = name.split(" ", 1)[1]
+        ratios = f" {ratio(name, f'curl {how}')} {ratio(name, f'sandkey {how}')}"
         print(f"{name:24} {median(name, 'per_second'):8.0f} {median(name, 'cpu_us'):8.2f} {spread(name, 'cpu_us'):>15} "
               f"{median(name, 'p50_us'):8.0f} {median(name, 'p99_us'):8.0f}{ratios}")
     for what, figure in (("idle client", idle), ("idle client, TLS", idle_tls)):
         if figure:
             print(f"{what}: {figure['kilobytes_each']:.1f} KB each, with its kept connection")
+    for name, (wall, cpu) in whole.items():
+        base_wall, base_cpu = whole.get("curl", (wall, cpu))
+        print(f"whole process {name:16} {wall:7.1f} ms wall-clock ({wall / base_wall:.2f} x curl), "
+              f"{cpu:7.1f} ms CPU ({cpu / base_cpu:.2f} x curl)")
     if arguments.results:
         pathlib.Path(arguments.results).write_text(json.dumps(figures, indent=1))
 

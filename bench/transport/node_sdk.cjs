@@ -1,4 +1,5 @@
 // One vendor's SDK, called as its users call it: node_sdk.cjs e2b|daytona|runloop IN_FLIGHT REQUESTS URL
+// With 0 REQUESTS one call and nothing else, for timing the whole process.
 // Prints the same JSON as transport_bench. NODE_PATH names the folder the SDKs are in.
 const [sdk, inFlight, requests, url] = [process.argv[2], +process.argv[3], +process.argv[4], process.argv[5]];
 const hex = '0123456789abcdef0123456789abcdef01234567';
@@ -22,6 +23,10 @@ const calls = {
 
 async function main() {
   const call = calls[sdk]();
+  if (requests === 0) {
+    await call();
+    process.exit(0);
+  }
   const latencies = [];
   const run = async (count) => {
     latencies.length = 0;

@@ -1,9 +1,10 @@
 // One client, one way of calling, one row: transport_bench CLIENT IN_FLIGHT REQUESTS URL [CA_FILE]
 //
-//   curl      libcurl with nothing around it: one handle, or a multi handle with one handle for each in
-//   flight sandkey   an account's transport (retry, authenticate) on HttpClient, on one io thread observed
-//   the same with a trace and a log decoded   the same without, and each answer parsed as JSON and read idle
-//   REQUESTS idle clients with one kept connection each; their memory
+//   curl      libcurl with nothing around it: one handle, or one for each in flight in a multi handle
+//   sandkey   an account's transport (retry, authenticate) on HttpClient, on one io thread
+//   observed  the same with a trace and a log
+//   decoded   the same without, and each answer parsed as JSON and read
+//   idle      REQUESTS idle clients with one kept connection each; their memory
 //
 // Prints JSON: requests per second, the process's CPU time and the latency of a request.
 #include "sandkey/base/engine.h"
@@ -228,16 +229,19 @@ std::shared_ptr<HttpTransport> make_transport(Engine& engine, const Arguments& a
                                 std::move(options));
 }
 
-// Reads what a list of sandboxes is asked for.
+void check_sandbox(const json::object& sandbox) {
+  const auto id = find_string(sandbox, sandbox.contains("sandboxID") ? "sandboxID" : "id");
+  const auto state = find_string(sandbox, sandbox.contains("state") ? "state" : "status");
+  if (!id || id->empty() || !state) throw std::runtime_error("the answer is not what it was");
+}
+
+// Reads what a sandbox, or a list of them, is asked for.
 void decode(const std::string& body) {
   std::array<unsigned char, 16 * 1024> memory;
   json::monotonic_resource storage(memory.data(), memory.size());
   const json::value answer = parse_json(body, "the answer", &storage);
-  for (const json::value& item : answer.as_array()) {
-    const auto id = find_string(item.as_object(), "sandboxID");
-    const auto state = find_string(item.as_object(), "state");
-    if (!id || id->empty() || !state) throw std::runtime_error("the answer is not what it was");
-  }
+  if (answer.is_object()) return check_sandbox(answer.get_object());
+  for (const json::value& item : answer.as_array()) check_sandbox(item.as_object());
 }
 
 asio::awaitable<void> worker(Engine* engine, HttpTransport* http, const Arguments* arguments, int* left,

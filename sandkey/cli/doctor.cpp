@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -151,7 +152,8 @@ asio::awaitable<void> look_at_way(Engine& engine, Way way, Findings& findings) {
   const Verdict worst = way.used ? Verdict::bad : Verdict::odd;
   if (network.proxy.empty()) {
     const std::string host = endpoint.host();
-    const std::string problem = co_await run_blocking([host] { return resolve(host); });
+    const std::function<std::string()> look_up = [host] { return resolve(host); };
+    const std::string problem = co_await run_blocking(look_up);
     if (!problem.empty()) {
       findings.add(worst, way.provider,
                    "the name " + host + " cannot be resolved (" + problem +

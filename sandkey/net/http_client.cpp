@@ -1,6 +1,7 @@
 #include "sandkey/net/http_client.h"
 
 #include "sandkey/base/unique_fd.h"
+#include "sandkey/net/ascii.h"
 #include "sandkey/net/curl_library.h"
 #include "sandkey/net/network_settings.h"
 #include "sandkey/net/url.h"
@@ -23,6 +24,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <new>
 
@@ -46,7 +48,8 @@ using Resume = asio::async_result<asio::use_awaitable_t<>, void()>::handler_type
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxIdleHandles = 64;  // per io thread and kind
-constexpr int kDrivesInARow = 4;             // before others on the event loop get their turn
+// Taken at a time; enough that connections which answer fast do not keep those that wait from their turn.
+constexpr std::size_t kMaxEvents = 1024;
 constexpr long kStreamReadSize =
     64 * 1024;  // curl's own buffer; its default of 16 KiB is right for small answers
 
@@ -71,15 +74,6 @@ bool is_token(std::string_view text) noexcept {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return is_token(c); });
 }
 
-char lower(char c) noexcept {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool same_name(std::string_view a, std::string_view b) noexcept {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
-}
-
 std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() &&
          (text.back() == '\n' || text.back() == '\r' || text.back() == ' ' || text.back() == '\t')) {
@@ -97,7 +91,7 @@ std::string_view name_of(const Secret& line) noexcept {
 bool is_line_of(const Secret& line, std::string_view name) noexcept {
   const std::string_view text = line.expose();
   return text.size() > name.size() && (text[name.size()] == ':' || text[name.size()] == ';') &&
-         same_name(text.substr(0, name.size()), name);
+         same_ignoring_case(text.substr(0, name.size()), name);
 }
 
 // Where a suspended coroutine waits for something to change; one waiter at most. Cancellation wakes it too,
@@ -335,7 +329,7 @@ void HttpResponseHeaders::keep(std::string_view line, Part name, Part value) {
 
 std::optional<std::string_view> HttpResponseHeaders::find(std::string_view name) const noexcept {
   for (const Field& field : fields_) {
-    if (same_name(name_of(field), name)) return value_of(field);
+    if (same_ignoring_case(name_of(field), name)) return value_of(field);
   }
   return std::nullopt;
 }
@@ -343,7 +337,7 @@ std::optional<std::string_view> HttpResponseHeaders::find(std::string_view name)
 std::vector<std::string_view> HttpResponseHeaders::find_all(std::string_view name) const {
   std::vector<std::string_view> values;
   for (const Field& field : fields_) {
-    if (same_name(name_of(field), name)) values.push_back(value_of(field));
+    if (same_ignoring_case(name_of(field), name)) values.push_back(value_of(field));
   }
   return values;
 }
@@ -751,7 +745,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   }
 
   void take_events() {
-    std::array<epoll_event, 64> events;
+    std::array<epoll_event, kMaxEvents> events;
     const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
     driving_ = true;
     taking_events_ = true;
@@ -779,11 +773,12 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
 
   // After curl has returned: lets the coroutines go on, and sends what they then ask for. A post for that
   // would cost a round of the event loop, and so a system call, for every request that follows upon another.
+  // What comes of it in turn is left to a post: others on the event loop have waited.
   void settle() {
     settling_ = true;
     collect_finished();
     run_ready();
-    for (int i = 0; i < kDrivesInARow && drive_wanted_; ++i) {
+    if (drive_wanted_) {
       drive_once();
       collect_finished();
       run_ready();
@@ -796,16 +791,20 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     int left = 0;
     while (const CURLMsg* message = curl().multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
-      const CURLcode result = message->data.result;
       char* attached = nullptr;
       curl().easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &attached);
       Transfer& transfer = *static_cast<Transfer*>(static_cast<void*>(attached));
-      transfer.result = result;
-      abort(transfer);
-      driving_ = true;  // no drive for what we are about to run anyway
-      mark_ready(transfer);
-      driving_ = false;
+      transfer.result = message->data.result;
+      finished_.push_back(&transfer);
     }
+    driving_ = true;  // no drive for what we are about to run anyway
+    // Only now: to take a handle away, curl goes through all messages that are left.
+    for (Transfer* const transfer : finished_) {
+      abort(*transfer);
+      mark_ready(*transfer);
+    }
+    driving_ = false;
+    finished_.clear();
   }
 
   void end_all() {
@@ -823,8 +822,8 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
     // Coroutines woken here may mark transfers, take them off, end them, or bring us here again.
     const std::shared_ptr<Loop> self = shared_from_this();
     while (!ready_.empty()) {
-      const std::shared_ptr<Transfer> transfer = ready_.back()->shared_from_this();
-      ready_.pop_back();
+      const std::shared_ptr<Transfer> transfer = ready_.front()->shared_from_this();
+      ready_.pop_front();
       transfer->ready = false;
       if (std::exchange(transfer->poke, false) && transfer->active && transfer->send_paused) {
         transfer->send_paused = false;
@@ -846,7 +845,8 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   asio::posix::stream_descriptor watch_;
   std::vector<Socket> sockets_;    // by descriptor
   std::vector<Transfer*> leased_;  // all that are in somebody's hands
-  std::vector<Transfer*> ready_;
+  std::deque<Transfer*> ready_;
+  std::vector<Transfer*> finished_;                             // of collect_finished()
   std::array<std::vector<std::shared_ptr<Transfer>>, 2> idle_;  // by mode
   SteadyClock::time_point due_ = kNoDeadline;                   // when curl wants to be called
   SteadyClock::time_point armed_ = kNoDeadline;                 // when the timer fires

@@ -1,6 +1,7 @@
 #include "sandkey/net/network_settings.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/net/ascii.h"
 #include "sandkey/net/curl_library.h"
 #include "sandkey/net/url.h"
 
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <initializer_list>
 #include <memory>
 
 namespace sandkey {
@@ -26,12 +28,6 @@ std::string_view without_brackets(std::string_view host) {
 std::string_view without_final_dot(std::string_view name) {
   if (name.ends_with('.')) name.remove_suffix(1);
   return name;
-}
-
-bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 // An IPv4 or IPv6 address.
@@ -81,7 +77,7 @@ bool is_name_of(std::string_view entry, std::string_view host) {
   entry = without_final_dot(entry);
   if (entry.empty() || entry.size() > host.size()) return false;
   const std::size_t above = host.size() - entry.size();
-  return same_name(entry, host.substr(above)) && (above == 0 || host[above - 1] == '.');
+  return same_ignoring_case(entry, host.substr(above)) && (above == 0 || host[above - 1] == '.');
 }
 
 // A proxy's address as it may be shown.

@@ -13,6 +13,7 @@
 #include "sandkey/base/engine.h"
 #include "sandkey/net/http_client.h"
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>

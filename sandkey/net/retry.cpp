@@ -1,5 +1,6 @@
 #include "sandkey/net/retry.h"
 
+#include "sandkey/net/ascii.h"
 #include "sandkey/net/curl_library.h"
 
 #include <algorithm>
@@ -39,16 +40,10 @@ milliseconds between(system_clock::time_point from, system_clock::time_point to)
   return std::clamp(std::chrono::duration_cast<milliseconds>(to - from), milliseconds(0), kForever);
 }
 
-bool same_text(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 bool is_named(const WaitHeader& header, std::string_view name) {
-  if (!header.name.ends_with('*')) return same_text(header.name, name);
+  if (!header.name.ends_with('*')) return same_ignoring_case(header.name, name);
   const std::string_view beginning = std::string_view(header.name).substr(0, header.name.size() - 1);
-  return same_text(beginning, name.substr(0, beginning.size()));
+  return same_ignoring_case(beginning, name.substr(0, beginning.size()));
 }
 
 milliseconds part_of(milliseconds limit, std::uint64_t random) {

@@ -81,7 +81,7 @@ TEST_F(CliUsage, BadUsageIs125WithOneLineAndAHint) {
       {{"pause"}, "see sandkey pause --help"},
       {{"resume"}, "see sandkey resume --help"},
       {{"completion"}, "see sandkey completion --help"},
-      {{"completion", "fish"}, "neither bash nor zsh"},
+      {{"completion", "fish"}, "none of bash|zsh"},
   };
   for (const Case& each : cases) {
     const Result result = program_.run(each.arguments);

@@ -67,12 +67,13 @@ EngineOptions engine_options(Overrides overrides, std::size_t threads) {
   return options;
 }
 
-bool eventually(const std::function<bool()>& holds) {
-  for (int turn = 0; turn < 2000; ++turn) {
-    if (holds()) return true;
+bool eventually(const std::function<bool()>& holds, std::chrono::seconds patience) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) return false;
     ::usleep(10'000);
   }
-  return false;
+  return true;
 }
 
 Error thrown(const std::function<void()>& call) {
@@ -106,8 +107,10 @@ void ContractTest::SetUp() {
 void ContractTest::TearDown() {
   if (!ready_) return;
   if (is_emulated()) emulator_->remove_faults();
-  EXPECT_TRUE(eventually([this] { return existing().empty(); }))
-      << "left behind: " << ::testing::PrintToString(existing());
+  if (eventually([this] { return existing().empty(); }, std::chrono::seconds(5))) return;
+  const std::vector<std::string> left = existing();
+  ADD_FAILURE() << "left behind: " << ::testing::PrintToString(left);
+  for (const std::string& id : left) kill_sandbox({id});  // or the next case would be blamed for them
 }
 
 std::unique_ptr<Engine> ContractTest::make_engine(const Overrides& more, std::size_t threads) const {
@@ -140,7 +143,12 @@ std::unique_ptr<ActionExecutionClient> ContractTest::connected(std::string_view 
                                                                const OpenHandsConfig& config,
                                                                RuntimeOptions options) {
   auto runtime = make(name, config, std::move(options));
-  runtime->connect();
+  try {
+    runtime->connect();
+  } catch (const Error&) {
+    runtime->close();
+    throw;
+  }
   return runtime;
 }
 

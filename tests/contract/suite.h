@@ -74,8 +74,9 @@ using Overrides = std::map<std::string, std::optional<std::string>, std::less<>>
 [[nodiscard]] Overrides private_world(const runtime_test::TempDir& dir);
 [[nodiscard]] EngineOptions engine_options(Overrides overrides, std::size_t threads = 1);
 
-// Asks until it is true; false when it is not for very long.
-[[nodiscard]] bool eventually(const std::function<bool()>& holds);
+// Asks until it is true; false when it is not for that long.
+[[nodiscard]] bool eventually(const std::function<bool()>& holds,
+                              std::chrono::seconds patience = std::chrono::seconds(20));
 
 // What the call throws; fails the test if it throws nothing.
 [[nodiscard]] Error thrown(const std::function<void()>& call);

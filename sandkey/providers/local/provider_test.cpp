@@ -49,7 +49,7 @@ class Local : public ::testing::Test {
   void SetUp() override {
     try {
       Engine engine(options_of(state_));
-      (void)local::authenticate(engine, OpenHandsConfig());
+      (void)authenticate(engine, local::kEntry, OpenHandsConfig());
     } catch (const Error& error) {
       GTEST_SKIP() << "this machine cannot make sandboxes: " << error.what();
     }
