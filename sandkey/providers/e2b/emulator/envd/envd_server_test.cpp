@@ -350,6 +350,27 @@ TEST_F(Envd, StreamedInputMustSayForWhom) {
               HasSubstr("invalid_argument"));
 }
 
+TEST_F(Envd, StreamedInputKeepsItsDeadline) {
+  json::object request = command("sleep 1000");
+  request["stdin"] = true;
+  Stream stream(*client, "process.Process/Start", request);
+  const int pid = stream.started();
+  std::string body =
+      connect_envelope(write_json(json::object{{"start", json::object{{"process", selector(pid)}}}}));
+  // More than any pipe takes of what nobody reads.
+  json::object event;
+  event["data"] =
+      json::object{{"input", json::object{{"stdin", base64_encode(std::string(2'000'000, 'x'))}}}};
+  body += connect_envelope(write_json(event));
+  const Reply reply =
+      client->send("POST", "/process.Process/StreamInput", body,
+                   {{"Content-Type", "application/connect+json"}, {"Connect-Timeout-Ms", "200"}});
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_THAT(reply.body, HasSubstr("deadline_exceeded"));
+  EXPECT_EQ(signal(pid, "SIGNAL_SIGKILL").status, 200);
+  EXPECT_EQ(stream.output().end->at("status"), "signal: killed");
+}
+
 TEST_F(Envd, SignalsReachTheProcessAlone) {
   Stream stream = start("trap 'exit 9' TERM; sleep 1000 & echo $!; wait");
   const int pid = stream.started();
