@@ -397,6 +397,7 @@ TEST_F(Envd, TheDeadlineKillsTheProcess) {
   const int pid = stream.started();
   EXPECT_EQ(stream.output().out, "begun\n");
   EXPECT_EQ(*stream.failure(), (ConnectFailure{"deadline_exceeded", "context deadline exceeded"}));
+  EXPECT_EQ(client->call("process.Process/List", {}).body, "{}");
   Stream after(*client, "process.Process/Connect", {{"process", selector(pid)}});
   EXPECT_EQ(after.started(), pid);
   EXPECT_EQ(after.output().end->at("status"), "signal: killed");
