@@ -941,9 +941,9 @@ TEST_F(Envd, FilesAreComposed) {
 
 class EnvdAlone : public ::testing::Test {
  protected:
-  void make(EnvdSettings settings) {
+  void make(EnvdSettings settings, std::optional<std::uint64_t> disk_bytes = std::nullopt) {
     try {
-      sandbox.emplace(std::move(settings));
+      sandbox.emplace(std::move(settings), disk_bytes);
     } catch (const Error& error) {
       GTEST_SKIP() << "this machine cannot make sandboxes: " << error.what();
     }
@@ -1037,6 +1037,19 @@ TEST_F(EnvdAlone, ItsEndBreaksConnections) {
   sandbox->kill();
   EXPECT_THROW((void)stream.next(), Error);
   EXPECT_THROW((void)client->call("filesystem.Filesystem/Stat", {{"path", "/"}}), Error);
+}
+
+TEST_F(EnvdAlone, AFullDiskIsSaidToBeFull) {
+  make({}, 1024 * 1024);
+  if (IsSkipped()) return;
+  const auto put = [this](std::size_t size) {
+    return client->send("POST", "/files?path=big", std::string(size, 'x'),
+                        {{"Content-Type", "application/octet-stream"}});
+  };
+  EXPECT_EQ(put(500'000).status, 200);
+  EXPECT_EQ(put(3'000'000).object(),
+            (json::object{{"code", 507}, {"message", "not enough disk space available"}}));
+  EXPECT_EQ(put(1000).status, 200) << "and there is room again";
 }
 
 TEST_F(EnvdAlone, AnotherWorkFolder) {
