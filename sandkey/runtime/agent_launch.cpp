@@ -39,9 +39,11 @@ while read -r line; do [ "$line" = "$key" ] && known=yes; done <"$own/keys"
 [ -n "$known" ] || printf '%s\n' "$key" >>"$own/keys" || fail "cannot write $own/keys"
 
 end_if_running() {
-  [ -f "$own/pid" ] && read -r pid <"$own/pid" && kill -0 "$pid" 2>/dev/null || return 0
-  case $(readlink "/proc/$pid/exe" 2>/dev/null) in
-    */agent-*|*/sandkey-agent*) echo running; exit 0 ;;
+  [ -f "$own/pid" ] && read -r pid <"$own/pid" && [ -r "/proc/$pid/comm" ] || return 0
+  # The agent hides all else of itself from others of its user.
+  read -r command <"/proc/$pid/comm"
+  case $command in
+    agent-*|sandkey-agent) echo running; exit 0 ;;
   esac
 }
 end_if_running
