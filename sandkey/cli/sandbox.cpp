@@ -292,12 +292,14 @@ Sandbox open_sandbox(Context& context, const SandboxOptions& options, std::strin
   }
   const std::string name =
       known && !options.provider ? known->provider : provider_name(context, options.provider);
-  const OpenHandsConfig config = make_config(context, options, name);
+  OpenHandsConfig config = make_config(context, options, name);
+  // A session that is known is in the account it was made in.
+  if (known && known->provider == name && config.profile.empty()) config.profile = known->profile;
   (void)find_provider(name);  // an unknown one is refused before anything is opened
   RuntimeOptions runtime = runtime_options(context);
   runtime.ledger = context.ledger();
   context.note("the ledger is open");
-  sandbox.provider = context.provider(name);
+  sandbox.provider = context.provider(name, config.profile);
   if (known && known->provider == name && known->sandbox && !creation_options(options).empty()) {
     const auto info = describe(context, *sandbox.provider, *known->sandbox);
     if (info) compare(context, options, known->sid, *info);
@@ -396,7 +398,9 @@ Located locate(Context& context, const std::string& sid, const std::optional<std
   const std::optional<LedgerEntry> entry = context.ledger()->find(sid);
   const std::string name = entry && !provider ? entry->provider : provider_name(context, provider);
   const bool listed = entry && entry->provider == name;
-  Located located{.sid = sid, .provider = context.provider(name), .id = {}};
+  std::optional<std::string> profile;
+  if (listed) profile = entry->profile;
+  Located located{.sid = sid, .provider = context.provider(name, profile), .id = {}};
   if (listed && entry->sandbox) {
     located.id = *entry->sandbox;
     return located;
