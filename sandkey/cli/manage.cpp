@@ -134,7 +134,7 @@ struct Survey {
   std::vector<Trouble> troubles;  // with providers that did not answer
 };
 
-// Every provider the ledger names, and the default one, asked at once.
+// Every provider the ledger names, the default one, and the one that is chosen, asked at once.
 Survey survey(Context& context, const std::optional<std::string>& only) {
   const std::vector<LedgerEntry> entries = context.ledger()->list();  // before the providers, see add_entry()
   std::map<std::string, Answer> answers;
@@ -142,6 +142,7 @@ Survey survey(Context& context, const std::optional<std::string>& only) {
     answers[std::string(find_provider(*only).name)];
   } else {
     answers[std::string(kDefaultProvider)];
+    answers[std::string(find_provider(provider_name(context, std::nullopt)).name)];
     for (const LedgerEntry& entry : entries) answers[entry.provider];
   }
   context.wait(ask_all(context.engine(), context.config(), answers, request_deadline(context)),

@@ -69,16 +69,6 @@ bool is_openhands_runtime(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-std::string provider_name(Context& context, const std::optional<std::string>& option) {
-  const auto named = option_or_variable(context, option, "SANDKEY_PROVIDER");
-  if (named) return *named;
-  const std::string& runtime = context.config().runtime;
-  if (!is_openhands_runtime(runtime)) return runtime;
-  context.note("the configured runtime '" + runtime + "' is OpenHands' own; using " +
-               std::string(kDefaultProvider));
-  return std::string(kDefaultProvider);
-}
-
 std::shared_ptr<Provider> fixed_agent(const Context& context, const AgentOptions& options) {
   const auto address = option_or_variable(context, options.address, "SANDKEY_AGENT");
   Endpoint endpoint = Endpoint::parse(address.value_or(""), "--agent");
@@ -338,6 +328,16 @@ void announce_kept(Context& context, const std::string& sid) {
 }
 
 }  // namespace
+
+std::string provider_name(Context& context, const std::optional<std::string>& option) {
+  const auto named = option_or_variable(context, option, "SANDKEY_PROVIDER");
+  if (named) return *named;
+  const std::string& runtime = context.config().runtime;
+  if (!is_openhands_runtime(runtime)) return runtime;
+  context.note("the configured runtime '" + runtime + "' is OpenHands' own; using " +
+               std::string(kDefaultProvider));
+  return std::string(kDefaultProvider);
+}
 
 bool has_agent(const Context& context, const AgentOptions& options) {
   return option_or_variable(context, options.address, "SANDKEY_AGENT").has_value();
