@@ -6,8 +6,11 @@
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -287,6 +290,44 @@ TEST_F(E2bTest, FiltersByMetadataTemplateAndTime) {
               ::testing::SizeIs(::testing::Le(2)));
 }
 
+TEST_F(E2bTest, TellsTheLifeOfASandboxInItsLogs) {
+  const std::string id = create();
+  advance(1s);
+  EXPECT_EQ(pause(id), 204);
+  const Answer v1 = ask("GET", "/sandboxes/" + id + "/logs");
+  const json::array& lines = v1.document.at("logs").as_array();
+  ASSERT_EQ(lines.size(), 2U) << v1.body;
+  EXPECT_THAT(std::string(lines[0].at("line").as_string()), HasSubstr(R"("message":"Sandbox created")"));
+  const auto messages = [&](const std::string& query) {
+    const Answer logs = ask("GET", "/v2/sandboxes/" + id + "/logs?" + query);
+    std::vector<std::string> found;
+    for (const json::value& each : logs.document.at("logs").as_array()) {
+      found.emplace_back(std::string_view(each.at("message").as_string()));
+    }
+    return found;
+  };
+  EXPECT_THAT(messages(""), ElementsAre("Sandbox paused", "Sandbox created"));
+  EXPECT_THAT(messages("direction=forward"), ElementsAre("Sandbox created", "Sandbox paused"));
+  EXPECT_THAT(messages("direction=forward&limit=1"), ElementsAre("Sandbox created"));
+  EXPECT_THAT(messages("search=paused"), ElementsAre("Sandbox paused"));
+  EXPECT_THAT(messages("level=warn"), ElementsAre());
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/" + id + "/logs?limit=1001").status, 400);
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/inothing/logs").body, R"({"logs":[]})");
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/" + id + "/logs", "", "second").body, R"({"logs":[]})");
+}
+
+TEST_F(E2bTest, MeasuresWhatRuns) {
+  const std::string id = create();
+  const Answer one = ask("GET", "/sandboxes/" + id + "/metrics");
+  ASSERT_EQ(one.document.as_array().size(), 1U) << one.body;
+  EXPECT_EQ(one.document.as_array()[0].at("cpuCount").to_number<int>(), 2);
+  EXPECT_GT(one.document.as_array()[0].at("diskTotal").to_number<double>(), 0);
+  EXPECT_THAT(ask("GET", "/sandboxes/metrics?sandbox_ids=" + id + ",inothing").body,
+              HasSubstr("\"" + id + "\":{"));
+  EXPECT_EQ(ask("GET", "/sandboxes/metrics").status, 400);
+  EXPECT_EQ(ask("GET", "/sandboxes/inothing/metrics").body, "[]");
+}
+
 // ---- Copies
 
 TEST_F(E2bTest, MakesSandboxesFromSnapshotsAndForks) {
@@ -382,6 +423,63 @@ while True:
         c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(head) + head)
     c.close()
 ')";
+
+constexpr const char* kBodyServer = R"(exec python3 -c '
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            form, body = "chunked", b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            form, body = "sized", self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("X-Form", form)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in (body[:5], body[5:]):
+            if piece: self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+HTTPServer(("127.0.0.1", 9001), Handler).serve_forever()
+')";
+
+TEST_F(E2bTest, PassesBodiesOnInTheFormInWhichTheyCame) {
+  const Answer made = ask("POST", "/v2/sandboxes", R"({"templateID":"base"})");
+  const std::string id = made.text("sandboxID");
+  run_inside(made, kBodyServer);
+  Answer answer;
+  while ((answer = ask_inside(id, 9001, "POST", "/", "x")).status == 502) std::this_thread::yield();
+  const std::string large(3 * 1024 * 1024, 'b');
+  answer = ask_inside(id, 9001, "POST", "/", large);
+  EXPECT_EQ(answer.status, 201);
+  EXPECT_EQ(answer.header("x-form"), "sized");
+  EXPECT_EQ(answer.body, large);
+
+  HttpRequest endless;  // as far as its head says
+  endless.method = "POST";
+  endless.url = url_ + "/";
+  endless.headers = {{"E2b-Sandbox-Id", id}, {"E2b-Sandbox-Port", "9001"}};
+  endless.source = [left = 20](std::span<std::byte> buffer) mutable -> asio::awaitable<std::size_t> {
+    if (left-- == 0) co_return 0;
+    std::ranges::fill(buffer.first(1000), std::byte{'c'});
+    co_return 1000;
+  };
+  answer = send(std::move(endless));
+  EXPECT_EQ(answer.header("x-form"), "chunked");
+  EXPECT_EQ(answer.body, std::string(20'000, 'c'));
+
+  test::RawClient bare = test::RawClient::to_tcp(port());
+  ASSERT_TRUE(bare.send("POST / HTTP/1.1\r\nHost: 9001-" + id + ".e2b.localhost\r\n\r\n"));
+  const auto reply = bare.response();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status, 201);
+  EXPECT_EQ(reply->header("x-form"), "sized");
+  EXPECT_EQ(reply->body, "");
+}
 
 TEST_F(E2bTest, CarriesWebSocketsAndNoTokenOfItsOwn) {
   const Answer made = ask("POST", "/v2/sandboxes",
