@@ -78,7 +78,7 @@ class Player:
         text = text.replace(self.session, "<SESSION>")
         for name in ("E2B_SANDBOX_URL", "E2B_DOMAIN"):
             text = text.replace(os.environ[name], f"<{name}>")
-        return re.sub(r"agent-[0-9a-f]{8}\.part", "agent.part", text)
+        return re.sub(r"agent-[0-9a-f-]+\.part", "agent.part", text)
 
     def fields(self, entry):
         """Of one request, by name."""
