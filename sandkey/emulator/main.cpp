@@ -2,6 +2,7 @@
 #include "sandkey/base/descriptors.h"
 #include "sandkey/base/engine.h"
 #include "sandkey/base/error.h"
+#include "sandkey/base/unique_fd.h"
 #include "sandkey/emulator/clouds.h"
 #include "sandkey/emulator/host.h"
 #include "sandkey/emulator/program.h"
@@ -9,6 +10,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -40,23 +44,53 @@ struct Options {
   std::vector<std::string> command = {};
 };
 
+constexpr std::string_view kFolderName = "sandkey-emulator-";
+constexpr const char* kLockFile = "lock";
+
+// Held as long as the descriptor is open; none if another process holds it.
+UniqueFd try_lock(const fs::path& folder) {
+  UniqueFd file(::open((folder / kLockFile).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) file.reset();
+  return file;
+}
+
+// What emulators that were killed have left.
+void remove_leftovers(const fs::path& parent) {
+  std::error_code error;
+  for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
+    struct stat info {};
+    const fs::path& path = entry->path();
+    if (!path.filename().string().starts_with(kFolderName) || ::lstat(path.c_str(), &info) != 0) continue;
+    // One that has no lock yet is being made this moment.
+    const bool ours = S_ISDIR(info.st_mode) && info.st_uid == ::geteuid() && fs::exists(path / kLockFile);
+    if (!ours || !try_lock(path)) continue;
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+}
+
 // The folder for sockets and certificates: the one that was named, or one that goes with us.
 class StateFolder {
  public:
-  explicit StateFolder(const std::string& chosen) : path_(chosen) {
-    if (!chosen.empty()) {
+  explicit StateFolder(const std::string& chosen) : path_(chosen), ours_(chosen.empty()) {
+    if (ours_) {
+      const char* parent = std::getenv("TMPDIR");
+      const fs::path where = parent != nullptr && *parent != '\0' ? parent : "/tmp";
+      remove_leftovers(where);
+      std::string name = (where / kFolderName).string() + "XXXXXX";
+      if (::mkdtemp(name.data()) == nullptr) throw system_error("making " + name, errno);
+      path_ = name;
+    } else {
       std::error_code error;
       fs::create_directories(path_.parent_path(), error);
       if (::mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST) throw system_error("making " + chosen, errno);
       path_ = fs::canonical(path_);
-      return;
     }
-    const char* parent = std::getenv("TMPDIR");
-    std::string name =
-        std::string(parent != nullptr && *parent != '\0' ? parent : "/tmp") + "/sandkey-emulator-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) throw system_error("making " + name, errno);
-    path_ = name;
-    ours_ = true;
+    lock_ = try_lock(path_);
+    if (!lock_) {
+      throw Error(ErrorCode::conflict,
+                  "using " + path_.string() + ": another emulator does, or it cannot be written");
+    }
   }
   ~StateFolder() {
     std::error_code ignored;
@@ -68,7 +102,8 @@ class StateFolder {
 
  private:
   fs::path path_;
-  bool ours_ = false;
+  bool ours_;
+  UniqueFd lock_;
 };
 
 // On an engine's thread, where all of it stays.
@@ -99,7 +134,13 @@ int serve(const Options& options, emulator::BlockedSignals& signals, const emula
 
 int run(const Options& options) {
   emulator::BlockedSignals signals;
-  const StateFolder folder(options.state);
+  std::optional<StateFolder> folder;
+  try {
+    folder.emplace(options.state);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sandkey-emulator: %s\n", error.what());
+    return kOwnFailure;
+  }
   // libcurl takes 6 ms to load, and the first sandbox needs it.
   std::thread loading([] {
     try {
@@ -112,7 +153,7 @@ int run(const Options& options) {
     Engine engine;
     emulator::HostOptions made{
         .clock = options.clock == "virtual" ? emulator::Clock::Kind::manual : emulator::Clock::Kind::real,
-        .folder = folder.path()};
+        .folder = folder->path()};
     std::unique_ptr<emulator::Host> host = engine.wait(open(engine, std::move(made)));
     status = serve(options, signals, *host);
     engine.wait(close(std::move(host)));
@@ -139,15 +180,20 @@ int main(int argc, char** argv) {
   app.add_option("command", options.command, "What to run against them, behind '--'")->type_name("COMMAND");
   app.positionals_at_end();
   app.footer(
-      "Runs COMMAND with every vendor's variables set to a working account, and exits with its status (125: "
-      "our "
-      "own\nfailure). Without one it prints the variables and serves until SIGINT or SIGTERM:\n"
+      "Examples:\n"
       "  sandkey-emulator -- pytest tests/\n"
-      "  sandkey-emulator > variables &   # then: . ./variables");
+      "  sandkey-emulator --clock virtual -- node agent.mjs\n"
+      "  sandkey-emulator > variables &         then: . ./variables\n"
+      "\n"
+      "Runs COMMAND with every vendor's variables set to a working account, and exits with its status (125: "
+      "a\n"
+      "failure of its own). Without a command it prints the variables, and serves until SIGINT or SIGTERM.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return error.get_exit_code() == 0 ? app.exit(error) : (app.exit(error), kOwnFailure);
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "sandkey-emulator: %s; see sandkey-emulator --help\n", error.what());
+    return kOwnFailure;
   }
   return run(options);
 }

@@ -15,6 +15,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
+#include <fcntl.h>
+
 #include <array>
 #include <chrono>
 #include <set>
@@ -90,6 +92,7 @@ class TlsListener::Impl : public std::enable_shared_from_this<TlsListener::Impl>
     boost::system::error_code error;
     const tcp::endpoint where(asio::ip::address_v4::loopback(), port);
     acceptor_.open(where.protocol(), error);
+    if (!error) (void)::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);  // no program we start gets it
     if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
     if (!error) acceptor_.bind(where, error);
     if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);

@@ -18,13 +18,18 @@ namespace {
 // Says "running", "started", "absent" or "failed ..." as its last line. Variables of ours do not reach the
 // agent, and so not what it runs.
 //
+// Two may run at once: each has an upload and a FIFO of its own, the port goes to one agent, and whoever
+// comes second finds the other's running.
+//
 // The agent outlives the shell that starts it, in a session of its own and with no stream of the shell's: a
 // cloud takes a command for running as long as somebody holds its output. Its readiness is told through a
 // FIFO, which ends when the agent does.
 constexpr std::string_view kScript = R"script(
+usual_umask=$(umask)
 umask 077
-key=$SANDKEY_KEY name=$SANDKEY_NAME size=$SANDKEY_SIZE port=$SANDKEY_PORT dir=$SANDKEY_DIR version=$SANDKEY_VERSION
-unset SANDKEY_KEY SANDKEY_NAME SANDKEY_SIZE SANDKEY_PORT SANDKEY_DIR SANDKEY_VERSION
+key=$SANDKEY_KEY name=$SANDKEY_NAME upload=$SANDKEY_UPLOAD size=$SANDKEY_SIZE
+port=$SANDKEY_PORT dir=$SANDKEY_DIR version=$SANDKEY_VERSION
+unset SANDKEY_KEY SANDKEY_NAME SANDKEY_UPLOAD SANDKEY_SIZE SANDKEY_PORT SANDKEY_DIR SANDKEY_VERSION
 own=${HOME:-/tmp}/.sandkey
 fail() { echo "failed: $*"; exit 0; }
 mkdir -p "$own" || fail "cannot make the folder $own"
@@ -33,18 +38,23 @@ known=
 while read -r line; do [ "$line" = "$key" ] && known=yes; done <"$own/keys"
 [ -n "$known" ] || printf '%s\n' "$key" >>"$own/keys" || fail "cannot write $own/keys"
 
-if [ -f "$own/pid" ] && read -r pid <"$own/pid" && kill -0 "$pid" 2>/dev/null; then
-  case $(readlink "/proc/$pid/exe" 2>/dev/null) in
-    */agent-*|*/sandkey-agent*) echo running; exit 0 ;;
+end_if_running() {
+  [ -f "$own/pid" ] && read -r pid <"$own/pid" && [ -r "/proc/$pid/comm" ] || return 0
+  # The agent hides all else of itself from others of its user.
+  read -r command <"/proc/$pid/comm"
+  case $command in
+    agent-*|sandkey-agent) echo running; exit 0 ;;
   esac
-fi
+}
+end_if_running
 
 program=$own/$name
-if [ -f "$program.part" ]; then
-  if [ "$(wc -c <"$program.part")" -eq "$size" ]; then
-    chmod 700 "$program.part" && mv -f "$program.part" "$program" || fail "cannot use $program.part"
+part=$own/$upload
+if [ -f "$part" ]; then
+  if [ "$(wc -c <"$part")" -eq "$size" ]; then
+    chmod 700 "$part" && mv -f "$part" "$program" || fail "cannot use $part"
   else
-    rm -f "$program.part"
+    rm -f "$part"
   fi
 fi
 if [ ! -x "$program" ]; then
@@ -63,18 +73,25 @@ if ! { mkdir -p "$dir" && [ -w "$dir" ]; } 2>/dev/null; then
 fi
 [ -d "$dir" ] && [ -w "$dir" ] || fail "the working directory $dir cannot be made or written; choose another"
 
-rm -f "$own/ready"
-mkfifo "$own/ready" || fail "cannot make $own/ready"
+ready=$own/ready-$$ log=$own/log-$$
+mkfifo "$ready" || fail "cannot make $ready"
 alone=$(command -v setsid)
-$alone "$program" --listen "0.0.0.0:$port" --session-key-file "$own/keys" --working-dir "$dir" --ready-fd 3 \
-  </dev/null >"$own/log" 2>&1 3>"$own/ready" &
-echo $! >"$own/pid"
-if read -r line <"$own/ready"; then
-  echo started
-else
-  fail "the agent ended at once: $(tail -c 300 "$own/log" 2>/dev/null)"
+(
+  umask "$usual_umask"
+  exec $alone "$program" --listen "0.0.0.0:$port" --session-key-file "$own/keys" --working-dir "$dir" --ready-fd 3
+) </dev/null >"$log" 2>&1 3>"$ready" &
+pid=$!
+line=none
+read -r line <"$ready" || line=none
+rm -f "$ready"
+if [ "$line" = none ]; then
+  for turn in 1 2 3 4 5 6 7 8 9 10; do
+    end_if_running
+    sleep 0.1 2>/dev/null || sleep 1
+  done
+  fail "the agent ended at once: $(tail -c 300 "$log" 2>/dev/null)"
 fi
-rm -f "$own/ready"
+echo "$pid" >"$own/pid.$$" && mv -f "$own/pid.$$" "$own/pid" && echo started
 )script";
 
 std::string read_file(const std::filesystem::path& path) {
@@ -121,10 +138,13 @@ std::shared_ptr<const AgentProgram> agent_program(Engine& engine) {
 }
 
 AgentLaunch agent_launch(const AgentProgram& program, const Secret& session_key,
-                         const std::string& working_dir) {
-  return {.script = std::string(kScript),
+                         const std::string& working_dir, std::uint64_t nonce) {
+  const std::string upload = fmt::format("{}-{:016x}.part", program.name, nonce);
+  return {.upload_path = ".sandkey/" + upload,
+          .script = std::string(kScript),
           .environment = {{"SANDKEY_KEY", std::string(session_key.expose())},
                           {"SANDKEY_NAME", program.name},
+                          {"SANDKEY_UPLOAD", upload},
                           {"SANDKEY_SIZE", std::to_string(program.size)},
                           {"SANDKEY_PORT", std::to_string(kCloudAgentPort)},
                           {"SANDKEY_DIR", working_dir},

@@ -27,16 +27,17 @@ struct AgentProgram {
 
 // Where the agent listens inside. Not one that programs usually take.
 inline constexpr std::uint16_t kCloudAgentPort = 49990;
-// Where the script looks for an uploaded program, in the home of the user it runs as: the name and this.
-inline constexpr std::string_view kAgentFolder = ".sandkey";
-inline constexpr std::string_view kUploadSuffix = ".part";
 
 struct AgentLaunch {
+  // Where the script looks for the program, uncompressed, if it is to be uploaded: below the home of the user
+  // it runs as.
+  std::string upload_path;
   std::string script;                              // for `sh -c`
   std::map<std::string, std::string> environment;  // of the shell; holds the session key
 };
+// `nonce`: not the same for two that may be at work in one sandbox.
 [[nodiscard]] AgentLaunch agent_launch(const AgentProgram& program, const Secret& session_key,
-                                       const std::string& working_dir);
+                                       const std::string& working_dir, std::uint64_t nonce);
 
 // What the script's output said.
 enum class LaunchOutcome { running, started, absent };

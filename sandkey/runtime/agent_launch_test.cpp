@@ -8,11 +8,18 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace sandkey {
 namespace {
@@ -37,12 +44,13 @@ class AgentLaunchScript : public testing::Test {
     if (!pid.empty()) ::kill(std::stoi(pid), SIGKILL);
   }
 
-  std::string run(AgentLaunch launch, const std::string& shell = "/bin/sh") {
+  std::string run(AgentLaunch launch, const std::string& shell = "/bin/sh",
+                  const std::string& output = "output") {
     Spawn spawn;
     spawn.argv = {shell, "-c", launch.script};
     spawn.environment = runtime_test::plain_environment(home_.path());
     for (const auto& [name, value] : launch.environment) spawn.environment[name] = value;
-    const std::string file = home_ / "output";
+    const std::string file = home_ / output;
     write_file(file, "");
     const UniqueFd out(::open(file.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
     spawn.out = out.get();
@@ -54,13 +62,33 @@ class AgentLaunchScript : public testing::Test {
   // As a cloud's file transfer leaves it: readable, not executable.
   void upload(std::size_t bytes_missing = 0) {
     fs::create_directories(home_ / ".sandkey");
-    const std::string part = home_ / (".sandkey/" + program_->name + ".part");
+    const std::string part = home_ / launch().upload_path;
     fs::copy_file(SANDKEY_AGENT, part, fs::copy_options::overwrite_existing);
     fs::resize_file(part, program_->size - bytes_missing);
     ::chmod(part.c_str(), 0644);
   }
+  static std::string usual_umask() {
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    char text[8];
+    std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mask));
+    return text;
+  }
+  // Free when it was asked for; what the machine gives out anew is another one.
+  static std::uint16_t free_port() {
+    const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    socklen_t size = sizeof address;
+    void* const generic = &address;
+    if (::bind(socket.get(), static_cast<sockaddr*>(generic), size) != 0 ||
+        ::getsockname(socket.get(), static_cast<sockaddr*>(generic), &size) != 0) {
+      throw std::runtime_error("no port");
+    }
+    return ntohs(address.sin_port);
+  }
   [[nodiscard]] AgentLaunch launch(const std::string& key = "0123456789abcdef") {
-    AgentLaunch launch = agent_launch(*program_, Secret(key), home_ / "work");
+    AgentLaunch launch = agent_launch(*program_, Secret(key), home_ / "work", 7);
     launch.environment["SANDKEY_PORT"] = "0";  // any, since this machine is no sandbox
     return launch;
   }
@@ -90,12 +118,39 @@ TEST_F(AgentLaunchScript, StartsWhatWasUploadedOnce) {
 TEST_F(AgentLaunchScript, AnUploadThatBrokeOffIsNotStarted) {
   upload(1);
   EXPECT_EQ(run(launch()), "absent\n");
-  EXPECT_FALSE(fs::exists(home_ / (".sandkey/" + program_->name + ".part")));
+  EXPECT_FALSE(fs::exists(home_ / launch().upload_path));
+}
+
+TEST_F(AgentLaunchScript, TheAgentsCommandsMakeFilesAsUsual) {
+  upload();
+  ASSERT_EQ(run(launch()), "started\n");
+  const std::string pid = std::to_string(std::stoi(read_file(home_ / ".sandkey/pid")));
+  const std::string status = read_file("/proc/" + pid + "/status");
+  EXPECT_THAT(status, HasSubstr("Umask:\t" + usual_umask() + "\n"));
+}
+
+TEST_F(AgentLaunchScript, OfTwoAtOnceOneStartsItAndTheOtherFindsIt) {
+  const std::string port = std::to_string(free_port());
+  const auto launched = [&](std::uint64_t nonce) {
+    AgentLaunch one = agent_launch(*program_, Secret("0123456789abcdef"), home_ / "work", nonce);
+    one.environment["SANDKEY_PORT"] = port;
+    fs::create_directories(home_ / ".sandkey");
+    fs::copy_file(SANDKEY_AGENT, home_ / one.upload_path);
+    return one;
+  };
+  const AgentLaunch one = launched(1);
+  const AgentLaunch two = launched(2);
+  std::string first;
+  std::thread beside([&] { first = run(one, "/bin/sh", "output-1"); });
+  const std::string second = run(two, "/bin/sh", "output-2");
+  beside.join();
+  EXPECT_THAT((std::vector<std::string>{first, second}),
+              testing::UnorderedElementsAre("started\n", "running\n"));
 }
 
 TEST_F(AgentLaunchScript, WhatCannotBeIsSaid) {
   upload();
-  AgentLaunch impossible = agent_launch(*program_, Secret("0123456789abcdef"), "/proc/nothing");
+  AgentLaunch impossible = agent_launch(*program_, Secret("0123456789abcdef"), "/proc/nothing", 7);
   EXPECT_THAT(run(impossible),
               StartsWith("failed: the working directory /proc/nothing cannot be made or written"));
   impossible = launch();

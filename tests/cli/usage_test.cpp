@@ -29,9 +29,9 @@ class CliUsage : public ::testing::Test {
   Program program_{here_};
 };
 
-const std::vector<std::string> kVerbs = {"run",  "python", "shell",  "cp",        "forward",
-                                         "url",  "ls",     "rm",     "pause",     "resume",
-                                         "auth", "config", "doctor", "providers", "completion"};
+const std::vector<std::string> kVerbs = {"run",    "python",    "shell",   "cp",        "forward", "url",
+                                         "ls",     "rm",        "pause",   "resume",    "auth",    "config",
+                                         "doctor", "providers", "emulate", "completion"};
 
 TEST_F(CliUsage, HelpAndVersionSayWhatThereIs) {
   const Result version = program_.run({"--version"});
@@ -44,7 +44,9 @@ TEST_F(CliUsage, HelpAndVersionSayWhatThereIs) {
     EXPECT_THAT(help.out, HasSubstr("  " + verb));
     const Result one = program_.run({verb, "--help"});
     EXPECT_EQ(one.code, 0);
-    EXPECT_THAT(one.out, AllOf(HasSubstr("--json"), HasSubstr("--verbose"), HasSubstr("Examples:")));
+    EXPECT_THAT(one.out, HasSubstr("Examples:"));
+    if (verb == "emulate") continue;  // another program's, which says what it has
+    EXPECT_THAT(one.out, AllOf(HasSubstr("--json"), HasSubstr("--verbose"))) << verb;
   }
   for (const char* verb : {"run", "python", "shell"}) {
     const Result one = program_.run({verb, "--help"});

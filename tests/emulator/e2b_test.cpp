@@ -6,7 +6,10 @@
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -357,6 +360,63 @@ while True:
     c.close()
 ')";
 
+constexpr const char* kBodyServer = R"(exec python3 -c '
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            form, body = "chunked", b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            form, body = "sized", self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("X-Form", form)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in (body[:5], body[5:]):
+            if piece: self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+HTTPServer(("127.0.0.1", 9001), Handler).serve_forever()
+')";
+
+TEST_F(E2bTest, PassesBodiesOnInTheFormInWhichTheyCame) {
+  const Answer made = ask("POST", "/v2/sandboxes", R"({"templateID":"base"})");
+  const std::string id = made.text("sandboxID");
+  run_inside(made, kBodyServer);
+  Answer answer;
+  while ((answer = ask_inside(id, 9001, "POST", "/", "x")).status == 502) std::this_thread::yield();
+  const std::string large(3 * 1024 * 1024, 'b');
+  answer = ask_inside(id, 9001, "POST", "/", large);
+  EXPECT_EQ(answer.status, 201);
+  EXPECT_EQ(answer.header("x-form"), "sized");
+  EXPECT_EQ(answer.body, large);
+
+  HttpRequest endless;  // as far as its head says
+  endless.method = "POST";
+  endless.url = url_ + "/";
+  endless.headers = {{"E2b-Sandbox-Id", id}, {"E2b-Sandbox-Port", "9001"}};
+  endless.source = [left = 20](std::span<std::byte> buffer) mutable -> asio::awaitable<std::size_t> {
+    if (left-- == 0) co_return 0;
+    std::ranges::fill(buffer.first(1000), std::byte{'c'});
+    co_return 1000;
+  };
+  answer = send(std::move(endless));
+  EXPECT_EQ(answer.header("x-form"), "chunked");
+  EXPECT_EQ(answer.body, std::string(20'000, 'c'));
+
+  test::RawClient bare = test::RawClient::to_tcp(port());
+  ASSERT_TRUE(bare.send("POST / HTTP/1.1\r\nHost: 9001-" + id + ".e2b.localhost\r\n\r\n"));
+  const auto reply = bare.response();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status, 201);
+  EXPECT_EQ(reply->header("x-form"), "sized");
+  EXPECT_EQ(reply->body, "");
+}
+
 TEST_F(E2bTest, CarriesWebSocketsAndNoTokenOfItsOwn) {
   const Answer made = ask("POST", "/v2/sandboxes",
                           R"({"templateID":"base","network":{"allowPublicTraffic":false,
@@ -398,6 +458,15 @@ TEST_F(E2bTest, CarriesWebSocketsAndNoTokenOfItsOwn) {
   ASSERT_TRUE(socket.send("frame"));
   receive_until("FRAME");
   EXPECT_TRUE(seen.ends_with("FRAME")) << seen;
+}
+
+TEST_F(E2bTest, StartsACodeInterpreterWhereTheTemplateHasOne) {
+  const std::string id = create(R"({"templateID":"code-interpreter-v1"})");
+  EXPECT_EQ(ask_inside(id, 49999, "GET", "/health").body, "\"OK\"");
+  const Answer run = ask_inside(id, 49999, "POST", "/execute", R"({"code":"6 * 7"})",
+                                {{"Content-Type", "application/json"}});
+  EXPECT_THAT(run.body, HasSubstr(R"("text": "42")"));
+  EXPECT_EQ(ask_inside(create(), 49999, "GET", "/health").status, 502);
 }
 
 TEST_F(E2bTest, AnswersForSandboxesThatAreNotThere) {

@@ -343,13 +343,12 @@ class E2BProvider final : public Provider {
     Engine& engine = engine_;
     const std::shared_ptr<const AgentProgram> program =
         co_await run_blocking([&engine] { return agent_program(engine); });
-    const AgentLaunch script =
-        agent_launch(*program, derived_session_key(known->keys.envd_token), known->working_dir);
+    const AgentLaunch script = agent_launch(*program, derived_session_key(known->keys.envd_token),
+                                            known->working_dir, engine_.random());
     Envd envd(network_, access_to(known->keys, kEnvdPort), known->keys.envd_token.clone());
     LaunchOutcome outcome = co_await run_script(envd, known->keys.id, script, deadline);
     if (outcome != LaunchOutcome::absent) co_return;
-    const std::string path = fmt::format("{}/{}{}", kAgentFolder, program->name, kUploadSuffix);
-    co_await envd.upload(path, program->compressed, deadline);
+    co_await envd.upload(script.upload_path, program->compressed, deadline);
     outcome = co_await run_script(envd, known->keys.id, script, deadline);
     if (outcome == LaunchOutcome::absent) {
       throw Error(
