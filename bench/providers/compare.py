@@ -139,8 +139,10 @@ def main():
         cloud.fill()
         for _ in range(arguments.rounds):
             for wanted in dict.fromkeys(what for what, *_ in rows):
-                contestants = [row for row in rows if row[0] == wanted]
+                contestants = [row for row in rows if row[0] == wanted][::-1]
                 for _ in range(PROCESS_TURNS if contestants[0][2] is whole_process else 1):
+                    # Forth and back, since who follows a large program finds the processor's caches empty.
+                    contestants.reverse()
                     for what, who, measure, command in contestants:
                         loads.append(os.getloadavg()[0])
                         table.add(what, who, measure(command, environment))
