@@ -114,7 +114,8 @@ struct Listing {
     }
     std::sort(children.begin(), children.end());
     for (const auto& [name, is_folder] : children) {
-      const std::string path = folder == "/" ? "/" + name : folder + "/" + name;
+      std::string path = folder == "/" ? std::string() : folder;
+      path.append("/").append(name);
       if (add(path) && is_folder) descend(path, levels - 1);
     }
   }

@@ -40,6 +40,8 @@ constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_MODIFY | IN_ATTRIB | IN_DELETE |
                                 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
+constexpr std::size_t kEventBuffer = std::size_t{64} * 1024;
+
 [[noreturn]] void fail(const std::string& doing, int error_number) {
   const Error error = system_error(doing, error_number);
   throw HttpError(status_of(error), error.what());
@@ -146,7 +148,8 @@ class Watch {
 };
 
 void read_events(int inotify, Watch& watch) {
-  alignas(inotify_event) std::array<char, 64 * 1024> buffer;
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): written before read
+  std::array<char, kEventBuffer> buffer;
   while (!watch.ended()) {
     const ssize_t size = ::read(inotify, buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;

@@ -116,11 +116,14 @@ const std::shared_ptr<Ledger>& Context::ledger() {
   return ledger_;
 }
 
-std::shared_ptr<Provider> Context::provider(const std::string& name) {
-  std::shared_ptr<Provider>& known = providers_[name];
+std::shared_ptr<Provider> Context::provider(const std::string& name,
+                                            const std::optional<std::string>& profile) {
+  const std::string account = profile.value_or(config().profile);
+  std::shared_ptr<Provider>& known = providers_[{name, account}];
   if (!known) {
     OpenHandsConfig wanted = config();
     wanted.runtime = name;
+    wanted.profile = account;
     known = wait(async_make_provider(engine_, std::move(wanted)));
     note("the provider " + name + " accepts us");
   }

@@ -80,8 +80,10 @@ class Context {
   // The user's ledger, opened when first asked for.
   [[nodiscard]] const std::shared_ptr<Ledger>& ledger();
 
-  // The authenticated provider of that name; made once. Throws Error.
-  [[nodiscard]] std::shared_ptr<Provider> provider(const std::string& name);
+  // The authenticated provider of that name, for that profile's account (none: the configuration's); made
+  // once. Throws Error.
+  [[nodiscard]] std::shared_ptr<Provider> provider(const std::string& name,
+                                                   const std::optional<std::string>& profile = std::nullopt);
 
   // For -v: one line on stderr with the time since the program began. Thread-safe.
   void note(const std::string& text) const;
@@ -118,7 +120,7 @@ class Context {
   Interrupts interrupts_;
   std::optional<LoadedConfig> config_;
   std::shared_ptr<Ledger> ledger_;
-  std::map<std::string, std::shared_ptr<Provider>> providers_;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<Provider>> providers_;  // by name and profile
 };
 
 }  // namespace sandkey::cli

@@ -27,6 +27,7 @@ using TimePoint = std::chrono::system_clock::time_point;
 struct Row {
   std::string sid;
   std::string provider;
+  std::string profile;
   std::string id;
   SandboxState state = SandboxState::starting;
   bool kept = false;
@@ -44,12 +45,27 @@ struct Trouble {
   std::string message;
 };
 
-// What one provider answered.
+// One account at one provider.
+struct Place {
+  std::string provider;
+  std::string profile;
+  auto operator<=>(const Place&) const = default;
+};
+
+// What it answered.
 struct Answer {
   std::shared_ptr<Provider> provider;
   std::vector<SandboxInfo> sandboxes;
   std::exception_ptr failure;
 };
+
+// Where there are no accounts, there are no profiles.
+Place place_of(const std::string& provider, const std::string& profile) {
+  const auto entry = std::find_if(providers().begin(), providers().end(),
+                                  [&](const ProviderEntry& each) { return each.name == provider; });
+  const bool accounts = entry == providers().end() || entry->cloud;
+  return {.provider = provider, .profile = accounts ? profile : std::string()};
+}
 
 asio::awaitable<void> ask(Engine& engine, OpenHandsConfig config, Deadline deadline, Answer& answer) {
   try {
@@ -60,19 +76,21 @@ asio::awaitable<void> ask(Engine& engine, OpenHandsConfig config, Deadline deadl
   }
 }
 
-asio::awaitable<void> ask_all(Engine& engine, OpenHandsConfig config, std::map<std::string, Answer>& answers,
+asio::awaitable<void> ask_all(Engine& engine, OpenHandsConfig config, std::map<Place, Answer>& answers,
                               Deadline deadline) {
   TaskGroup asking(engine);
-  for (auto& [name, answer] : answers) {
-    config.runtime = name;
+  for (auto& [place, answer] : answers) {
+    config.runtime = place.provider;
+    config.profile = place.profile;
     asking.spawn(ask(engine, config, deadline, answer));
   }
   co_await asking.join();
 }
 
-Row to_row(std::string provider, SandboxInfo info) {
+Row to_row(const Place& place, SandboxInfo info) {
   return {.sid = std::move(info.sid),
-          .provider = std::move(provider),
+          .provider = place.provider,
+          .profile = place.profile,
           .id = std::move(info.id.value),
           .state = info.state,
           .kept = info.kept,
@@ -96,7 +114,7 @@ bool is_gone(Context& context, Provider& provider, const SandboxId& id) {
 void add_entry(Context& context, const LedgerEntry& entry, Answer& answer, std::vector<Row>& rows) {
   const bool answered = !answer.failure;
   const auto listed = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-    return row.provider == entry.provider &&
+    return row.provider == entry.provider && row.profile == entry.profile &&
            (entry.sandbox ? row.id == entry.sandbox->value : row.sid == entry.sid);
   });
   if (listed != rows.end()) {
@@ -105,6 +123,7 @@ void add_entry(Context& context, const LedgerEntry& entry, Answer& answer, std::
   }
   Row row{.sid = entry.sid,
           .provider = entry.provider,
+          .profile = entry.profile,
           .id = entry.sandbox ? entry.sandbox->value : "",
           .kept = entry.kept,
           .created = entry.created,
@@ -134,35 +153,38 @@ struct Survey {
   std::vector<Trouble> troubles;  // with providers that did not answer
 };
 
-// Every provider the ledger names, and the default one, asked at once.
+// Every provider the ledger names, the default one, and the one that is chosen, asked at once.
 Survey survey(Context& context, const std::optional<std::string>& only) {
   const std::vector<LedgerEntry> entries = context.ledger()->list();  // before the providers, see add_entry()
-  std::map<std::string, Answer> answers;
+  const std::string profile = context.config().profile;
+  std::map<Place, Answer> answers;
   if (only) {
-    answers[std::string(find_provider(*only).name)];
+    answers[place_of(std::string(find_provider(*only).name), profile)];
   } else {
-    answers[std::string(kDefaultProvider)];
-    for (const LedgerEntry& entry : entries) answers[entry.provider];
+    answers[place_of(std::string(kDefaultProvider), profile)];
+    answers[place_of(std::string(find_provider(provider_name(context, std::nullopt)).name), profile)];
+    for (const LedgerEntry& entry : entries) answers[place_of(entry.provider, entry.profile)];
   }
   context.wait(ask_all(context.engine(), context.config(), answers, request_deadline(context)),
                "asking the providers");
 
   Survey result;
-  for (auto& [name, answer] : answers) {
-    for (SandboxInfo& info : answer.sandboxes) result.rows.push_back(to_row(name, std::move(info)));
+  for (auto& [place, answer] : answers) {
+    for (SandboxInfo& info : answer.sandboxes) result.rows.push_back(to_row(place, std::move(info)));
     if (!answer.failure) continue;
     try {
       std::rethrow_exception(answer.failure);
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
-      result.troubles.push_back({.sid = {},
-                                 .provider = name,
-                                 .code = error.code(),
-                                 .message = "listing the sandboxes of " + name + ": " + error.what()});
+      result.troubles.push_back(
+          {.sid = {},
+           .provider = place.provider,
+           .code = error.code(),
+           .message = "listing the sandboxes of " + place.provider + ": " + error.what()});
     }
   }
   for (const LedgerEntry& entry : entries) {
-    const auto answer = answers.find(entry.provider);
+    const auto answer = answers.find(place_of(entry.provider, entry.profile));
     if (answer != answers.end()) add_entry(context, entry, answer->second, result.rows);
   }
   std::stable_sort(result.rows.begin(), result.rows.end(), [](const Row& a, const Row& b) {
@@ -179,6 +201,7 @@ json::object to_json(const Row& row) {
   json::object object;
   object["sid"] = row.sid;
   object["provider"] = row.provider;
+  if (!row.profile.empty()) object["profile"] = row.profile;
   object["id"] = row.id;
   object["state"] = std::string(to_string(row.state));
   object["kept"] = row.kept;

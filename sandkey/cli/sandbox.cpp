@@ -69,16 +69,6 @@ bool is_openhands_runtime(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-std::string provider_name(Context& context, const std::optional<std::string>& option) {
-  const auto named = option_or_variable(context, option, "SANDKEY_PROVIDER");
-  if (named) return *named;
-  const std::string& runtime = context.config().runtime;
-  if (!is_openhands_runtime(runtime)) return runtime;
-  context.note("the configured runtime '" + runtime + "' is OpenHands' own; using " +
-               std::string(kDefaultProvider));
-  return std::string(kDefaultProvider);
-}
-
 std::shared_ptr<Provider> fixed_agent(const Context& context, const AgentOptions& options) {
   const auto address = option_or_variable(context, options.address, "SANDKEY_AGENT");
   Endpoint endpoint = Endpoint::parse(address.value_or(""), "--agent");
@@ -302,12 +292,14 @@ Sandbox open_sandbox(Context& context, const SandboxOptions& options, std::strin
   }
   const std::string name =
       known && !options.provider ? known->provider : provider_name(context, options.provider);
-  const OpenHandsConfig config = make_config(context, options, name);
+  OpenHandsConfig config = make_config(context, options, name);
+  // A session that is known is in the account it was made in.
+  if (known && known->provider == name && config.profile.empty()) config.profile = known->profile;
   (void)find_provider(name);  // an unknown one is refused before anything is opened
   RuntimeOptions runtime = runtime_options(context);
   runtime.ledger = context.ledger();
   context.note("the ledger is open");
-  sandbox.provider = context.provider(name);
+  sandbox.provider = context.provider(name, config.profile);
   if (known && known->provider == name && known->sandbox && !creation_options(options).empty()) {
     const auto info = describe(context, *sandbox.provider, *known->sandbox);
     if (info) compare(context, options, known->sid, *info);
@@ -338,6 +330,16 @@ void announce_kept(Context& context, const std::string& sid) {
 }
 
 }  // namespace
+
+std::string provider_name(Context& context, const std::optional<std::string>& option) {
+  const auto named = option_or_variable(context, option, "SANDKEY_PROVIDER");
+  if (named) return *named;
+  const std::string& runtime = context.config().runtime;
+  if (!is_openhands_runtime(runtime)) return runtime;
+  context.note("the configured runtime '" + runtime + "' is OpenHands' own; using " +
+               std::string(kDefaultProvider));
+  return std::string(kDefaultProvider);
+}
 
 bool has_agent(const Context& context, const AgentOptions& options) {
   return option_or_variable(context, options.address, "SANDKEY_AGENT").has_value();
@@ -396,7 +398,9 @@ Located locate(Context& context, const std::string& sid, const std::optional<std
   const std::optional<LedgerEntry> entry = context.ledger()->find(sid);
   const std::string name = entry && !provider ? entry->provider : provider_name(context, provider);
   const bool listed = entry && entry->provider == name;
-  Located located{.sid = sid, .provider = context.provider(name), .id = {}};
+  std::optional<std::string> profile;
+  if (listed) profile = entry->profile;
+  Located located{.sid = sid, .provider = context.provider(name, profile), .id = {}};
   if (listed && entry->sandbox) {
     located.id = *entry->sandbox;
     return located;

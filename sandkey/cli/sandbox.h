@@ -72,6 +72,10 @@ struct Located {
 [[nodiscard]] Located locate(Context& context, const std::string& sid,
                              const std::optional<std::string>& provider = std::nullopt);
 
+// The provider that is meant where the option does not say: SANDKEY_PROVIDER, else what the configuration
+// says, else local.
+[[nodiscard]] std::string provider_name(Context& context, const std::optional<std::string>& option);
+
 // The deadline of one request to a provider.
 [[nodiscard]] Deadline request_deadline(Context& context);
 

@@ -26,7 +26,7 @@ std::string random_uuid(const Engine& engine) {
   std::string text = random_hex(engine, 32);
   text[12] = '4';
   text[16] = random_text(engine, 1, "89ab")[0];
-  for (const std::size_t at : {20, 16, 12, 8}) text.insert(at, "-");
+  for (std::size_t at = 20; at >= 8; at -= 4) text.insert(at, "-");
   return text;
 }
 

@@ -570,6 +570,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     LedgerEntry wanted;
     wanted.sid = sid_;
     wanted.provider = std::string(provider_->name());
+    if (provider_->capabilities().accounts) wanted.profile = config_.profile;
     wanted.owner = ProcessIdentity::current();
     wanted.kept = config_.sandbox.keep_runtime_alive;
     wanted.created = engine_.system_now();

@@ -29,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::system_clock;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr int kApplication = 0x53646b31;  // "Sdk1": tells our database from other programs'
 // Who opens the file first reads its log, so that stays short; moving it into the file costs two waits for
 // the disk.
@@ -51,7 +51,8 @@ constexpr const char* kSchema = R"(
     created INTEGER NOT NULL,
     lease_end INTEGER,
     durable INTEGER NOT NULL,
-    claimed INTEGER NOT NULL
+    claimed INTEGER NOT NULL,
+    profile TEXT NOT NULL DEFAULT ''
   ) STRICT, WITHOUT ROWID;
   PRAGMA application_id = {};
   PRAGMA user_version = {};
@@ -63,7 +64,10 @@ constexpr const char* kCommit = "COMMIT";
 constexpr const char* kFind = "SELECT * FROM entries WHERE sid = ?";
 constexpr const char* kList = "SELECT * FROM entries ORDER BY created, sid";
 constexpr const char* kStore =
-    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+// From the first version, whose entries are of no profile.
+constexpr const char* kUpgrade = "ALTER TABLE entries ADD COLUMN profile TEXT NOT NULL DEFAULT ''";
+constexpr const char* kUpgraded = "PRAGMA user_version = 2";
 constexpr const char* kErase = "DELETE FROM entries WHERE sid = ?";
 
 // An entry with what only the ledger needs to know of it.
@@ -227,6 +231,9 @@ class Query {
     (void)sqlite3_clear_bindings(statement_);
   }
 
+  // Before it goes, so that others may follow in its scope.
+  void reset() { (void)sqlite3_reset(statement_); }
+
   // Parameters in order. A text must stay until the query ends.
   Query& with(std::string_view text) {
     (void)sqlite3_bind_text64(statement_, ++parameter_, text.data(), text.size(), nullptr, SQLITE_UTF8);
@@ -307,6 +314,7 @@ Record read_record(Query& query) {
   }
   record.durable = query.number() != 0;
   record.claimed = to_time(query.number());
+  record.profile = query.text();
   return record;
 }
 
@@ -344,6 +352,7 @@ struct Ledger::Impl {
                       "up to {}); use that, or set SANDKEY_STATE_DIR to another folder",
                       file.string(), version, kVersion));
     }
+    if (version < kVersion) upgrade();
   }
 
   // The statement is prepared once. `sql` is one of our constants, told apart by its address.
@@ -383,7 +392,7 @@ struct Ledger::Impl {
     } else {
       query.with_null();
     }
-    query.with(record.durable ? 1 : 0).with(to_number(record.claimed));
+    query.with(record.durable ? 1 : 0).with(to_number(record.claimed)).with(record.profile);
     query.next();
   }
 
@@ -423,6 +432,19 @@ struct Ledger::Impl {
     return result;
   }
 
+  // Another process may have done it meanwhile.
+  void upgrade() {
+    (void)write(true, [this] {
+      Query version = run("PRAGMA user_version");
+      const bool old = version.next() && version.number() < kVersion;
+      version.reset();
+      if (!old) return false;
+      run(kUpgrade).next();
+      run(kUpgraded).next();
+      return true;
+    });
+  }
+
   static constexpr const char* kSynchronousFull = "PRAGMA synchronous = FULL";
   static constexpr const char* kSynchronousNormal = "PRAGMA synchronous = NORMAL";
 
@@ -453,6 +475,16 @@ LedgerClaim Ledger::claim(const LedgerEntry& wanted, bool durable, const std::op
               "claiming the session '{0}' for a sandbox of '{1}': its sandbox is one of '{2}'; choose "
               "another sid, or remove that one first",
               wanted.sid, wanted.provider, found->provider));
+    }
+    if (found && found->profile != wanted.profile) {
+      const auto named = [](const std::string& profile) {
+        return profile.empty() ? "without a profile" : "of the profile '" + profile + "'";
+      };
+      throw Error(
+          ErrorCode::conflict,
+          fmt::format("claiming the session '{}' {}: its sandbox is in the account {}; choose another sid, "
+                      "or that account (--profile)",
+                      wanted.sid, named(wanted.profile), named(found->profile)));
     }
     if (!found || (gone && found->sandbox == gone)) {
       Record record{wanted};

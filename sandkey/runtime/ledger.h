@@ -19,6 +19,7 @@ namespace sandkey {
 struct LedgerEntry {
   std::string sid = {};
   std::string provider = {};
+  std::string profile = {};  // whose account it is in; empty: that which is found without a profile
   // None: its creation is under way, or was when its owner died.
   std::optional<SandboxId> sandbox = std::nullopt;
   ProcessIdentity owner = {};  // who created it, or adopted it
@@ -60,10 +61,11 @@ class Ledger {
 
   [[nodiscard]] const std::filesystem::path& file() const noexcept;
 
-  // `wanted`: sid, provider, owner, kept and created. Atomic between processes: of several that claim a free
-  // sid at once, one is told to create. To create, recover or adopt makes the claimer the owner, and to
-  // create or recover makes the entry as kept as wanted; nothing else of an entry that exists changes. One
-  // whose sandbox is `gone` counts as none. Throws Error(conflict) when the sid belongs to another provider.
+  // `wanted`: sid, provider, profile, owner, kept and created. Atomic between processes: of several that
+  // claim a free sid at once, one is told to create. To create, recover or adopt makes the claimer the owner,
+  // and to create or recover makes the entry as kept as wanted; nothing else of an entry that exists changes.
+  // One whose sandbox is `gone` counts as none. Throws Error(conflict) when the sid belongs to another
+  // provider or profile.
   //
   // `durable`: on the disk when this returns, whatever happens to the machine (and so are created() and
   // renewed() of this entry); otherwise whatever happens to the process.

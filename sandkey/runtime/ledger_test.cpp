@@ -437,6 +437,30 @@ TEST_F(LedgerTest, ANewerFormatIsRefused) {
   EXPECT_THAT(outcome.message(), AllOf(HasSubstr("newer Sandkey"), HasSubstr(file_.string())));
 }
 
+TEST_F(LedgerTest, TheFirstFormatIsTakenOver) {
+  (void)opening();
+  run_sql(file_, "ALTER TABLE entries DROP COLUMN profile; PRAGMA user_version = 1");
+  {
+    Ledger ledger(file_);
+    const auto entry = ledger.find("s");
+    ASSERT_TRUE(entry.has_value());
+    EXPECT_EQ(entry->provider, "local");
+    EXPECT_EQ(entry->profile, "");
+  }
+  EXPECT_EQ(Ledger(file_).list().size(), 1U) << "and only once";
+}
+
+TEST_F(LedgerTest, ASessionBelongsToOneAccount) {
+  Ledger ledger(file_);
+  LedgerEntry work = wanted("s");
+  work.profile = "work";
+  EXPECT_EQ(ledger.claim(work, false).verdict, Verdict::create);
+  EXPECT_EQ(ledger.find("s")->profile, "work");
+  const Outcome other = outcome_of([&] { return ledger.claim(wanted("s"), false).verdict; });
+  EXPECT_EQ(other.code, ErrorCode::conflict);
+  EXPECT_THAT(other.message(), AllOf(HasSubstr("without a profile"), HasSubstr("of the profile 'work'")));
+}
+
 TEST_F(LedgerTest, ALogWithoutItsFileIsNotTakenForTheNewOnes) {
   (void)opening();
   fs::remove(file_);

@@ -77,7 +77,8 @@ struct SandboxInfo {
 
 // What a provider can do at all. What it cannot, it also refuses as `unsupported`.
 struct Capabilities {
-  bool create = true;  // false: an agent somebody else started
+  bool create = true;    // false: an agent somebody else started
+  bool accounts = true;  // sandboxes belong to one of several accounts
   bool pause = true;
   bool renew = true;
   bool expose = true;

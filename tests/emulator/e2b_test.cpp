@@ -288,6 +288,44 @@ TEST_F(E2bTest, FiltersByMetadataTemplateAndTime) {
               ::testing::SizeIs(::testing::Le(2)));
 }
 
+TEST_F(E2bTest, TellsTheLifeOfASandboxInItsLogs) {
+  const std::string id = create();
+  advance(1s);
+  EXPECT_EQ(pause(id), 204);
+  const Answer v1 = ask("GET", "/sandboxes/" + id + "/logs");
+  const json::array& lines = v1.document.at("logs").as_array();
+  ASSERT_EQ(lines.size(), 2U) << v1.body;
+  EXPECT_THAT(std::string(lines[0].at("line").as_string()), HasSubstr(R"("message":"Sandbox created")"));
+  const auto messages = [&](const std::string& query) {
+    std::vector<std::string> found;
+    for (const json::value& each :
+         ask("GET", "/v2/sandboxes/" + id + "/logs?" + query).document.at("logs").as_array()) {
+      found.emplace_back(std::string_view(each.at("message").as_string()));
+    }
+    return found;
+  };
+  EXPECT_THAT(messages(""), ElementsAre("Sandbox paused", "Sandbox created"));
+  EXPECT_THAT(messages("direction=forward"), ElementsAre("Sandbox created", "Sandbox paused"));
+  EXPECT_THAT(messages("direction=forward&limit=1"), ElementsAre("Sandbox created"));
+  EXPECT_THAT(messages("search=paused"), ElementsAre("Sandbox paused"));
+  EXPECT_THAT(messages("level=warn"), ElementsAre());
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/" + id + "/logs?limit=1001").status, 400);
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/inothing/logs").body, R"({"logs":[]})");
+  EXPECT_EQ(ask("GET", "/v2/sandboxes/" + id + "/logs", "", "second").body, R"({"logs":[]})");
+}
+
+TEST_F(E2bTest, MeasuresWhatRuns) {
+  const std::string id = create();
+  const Answer one = ask("GET", "/sandboxes/" + id + "/metrics");
+  ASSERT_EQ(one.document.as_array().size(), 1U) << one.body;
+  EXPECT_EQ(one.document.as_array()[0].at("cpuCount").to_number<int>(), 2);
+  EXPECT_GT(one.document.as_array()[0].at("diskTotal").to_number<double>(), 0);
+  EXPECT_THAT(ask("GET", "/sandboxes/metrics?sandbox_ids=" + id + ",inothing").body,
+              HasSubstr("\"" + id + "\":{"));
+  EXPECT_EQ(ask("GET", "/sandboxes/metrics").status, 400);
+  EXPECT_EQ(ask("GET", "/sandboxes/inothing/metrics").body, "[]");
+}
+
 // ---- Copies
 
 TEST_F(E2bTest, MakesSandboxesFromSnapshotsAndForks) {

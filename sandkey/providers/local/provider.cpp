@@ -58,7 +58,7 @@ class LocalProvider final : public Provider {
   [[nodiscard]] std::string_view name() const noexcept override { return "local"; }
 
   [[nodiscard]] Capabilities capabilities() const override {
-    return {.workspace = true, .survives_reboot = false, .outlives_client = "at once"};
+    return {.accounts = false, .workspace = true, .survives_reboot = false, .outlives_client = "at once"};
   }
 
   [[nodiscard]] Account account() const override { return {.name = "this machine"}; }

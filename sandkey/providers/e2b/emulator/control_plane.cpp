@@ -598,7 +598,9 @@ asio::awaitable<void> ControlPlane::logs_v1(Exchange& exchange, const Account& a
     if (milliseconds_of(entry.time) < start || lines.size() >= limit) continue;
     json::object line;
     line["timestamp"] = emu::to_rfc3339(entry.time);
-    line["line"] = json::serialize(to_json(entry));  // a JSON object within a text
+    json::object text = to_json(entry);
+    text.erase("fields");                  // in a line they stand beside the rest
+    line["line"] = json::serialize(text);  // a JSON object within a text
     lines.emplace_back(std::move(line));
     entries.emplace_back(to_json(entry));
   }

@@ -173,7 +173,7 @@ TEST(Requests, AreReadWhole) {
 }
 
 TEST(Requests, ThatTheCloudRefuses) {
-  for (const auto& [body, words] : std::initializer_list<std::pair<const char*, const char*>>{
+  for (const auto& each : std::initializer_list<std::pair<const char*, const char*>>{
            {R"({})", "\"templateID\" is missing"},
            {R"({"templateID":1})", "must be a string"},
            {R"({"templateID":"base","timeout":-1})", "at least 0"},
@@ -198,9 +198,9 @@ TEST(Requests, ThatTheCloudRefuses) {
             "Volume mounts are not enabled."},
            {R"({"templateID":"base","iam":{"tokens":{"a":{"audience":"x","tokenType":"JWT-SVID"}}}})",
             "identity"}}) {
-    const auto [status, message] = refusal([&] { (void)parse_create(object(body), ApiVersion::v1); });
-    EXPECT_EQ(status, 400) << body;
-    EXPECT_THAT(message, HasSubstr(words)) << body;
+    const auto [status, message] = refusal([&] { (void)parse_create(object(each.first), ApiVersion::v1); });
+    EXPECT_EQ(status, 400) << each.first;
+    EXPECT_THAT(message, HasSubstr(each.second)) << each.first;
   }
 }
 

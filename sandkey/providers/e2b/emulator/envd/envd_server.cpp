@@ -37,6 +37,7 @@ using net::HttpExchange;
 // One procedure of Connect.
 struct Procedure {
   bool streaming = false;
+  bool keeps_deadline = false;  // by itself: it has something to do when it comes
   std::function<asio::awaitable<void>(RpcCall& call, Account account)> run;
 };
 using Procedures = std::map<std::string, Procedure, std::less<>>;
@@ -44,6 +45,7 @@ using Procedures = std::map<std::string, Procedure, std::less<>>;
 template <typename Service, typename Request, typename Response>
 Procedure unary(Service& service, asio::awaitable<Response> (Service::*method)(Account, Request)) {
   return {.streaming = false,
+          .keeps_deadline = false,
           .run = [&service, method](RpcCall& call, Account account) -> asio::awaitable<void> {
             Request request;
             co_await call.read(request);
@@ -53,8 +55,11 @@ Procedure unary(Service& service, asio::awaitable<Response> (Service::*method)(A
 }
 
 template <typename Service>
-Procedure streaming(Service& service, asio::awaitable<void> (Service::*method)(RpcCall&, Account)) {
-  return {.streaming = true, .run = [&service, method](RpcCall& call, Account account) {
+Procedure streaming(Service& service, asio::awaitable<void> (Service::*method)(RpcCall&, Account),
+                    bool keeps_deadline) {
+  return {.streaming = true,
+          .keeps_deadline = keeps_deadline,
+          .run = [&service, method](RpcCall& call, Account account) {
             return (service.*method)(call, std::move(account));
           }};
 }
@@ -179,10 +184,10 @@ class EnvdServer::Impl {
       made.emplace("/filesystem.Filesystem/" + std::string(name), std::move(procedure));
     };
     process("List", unary(process_service_, &ProcessService::list));
-    process("Start", streaming(process_service_, &ProcessService::start));
-    process("Connect", streaming(process_service_, &ProcessService::connect));
+    process("Start", streaming(process_service_, &ProcessService::start, true));
+    process("Connect", streaming(process_service_, &ProcessService::connect, true));
     process("Update", unary(process_service_, &ProcessService::update));
-    process("StreamInput", streaming(process_service_, &ProcessService::stream_input));
+    process("StreamInput", streaming(process_service_, &ProcessService::stream_input, false));
     process("SendInput", unary(process_service_, &ProcessService::send_input));
     process("SendSignal", unary(process_service_, &ProcessService::send_signal));
     process("CloseStdin", unary(process_service_, &ProcessService::close_stdin));
@@ -191,7 +196,7 @@ class EnvdServer::Impl {
     filesystem("Move", unary(filesystem_service_, &FilesystemService::move));
     filesystem("ListDir", unary(filesystem_service_, &FilesystemService::list_dir));
     filesystem("Remove", unary(filesystem_service_, &FilesystemService::remove));
-    filesystem("WatchDir", streaming(filesystem_service_, &FilesystemService::watch_dir));
+    filesystem("WatchDir", streaming(filesystem_service_, &FilesystemService::watch_dir, true));
     filesystem("CreateWatcher", unary(filesystem_service_, &FilesystemService::create_watcher));
     filesystem("GetWatcherEvents", unary(filesystem_service_, &FilesystemService::get_watcher_events));
     filesystem("RemoveWatcher", unary(filesystem_service_, &FilesystemService::remove_watcher));
@@ -346,8 +351,8 @@ class EnvdServer::Impl {
     if (!account) throw unknown_user(user);
     asio::awaitable<void> running = procedure.run(rpc, *account);
     const Deadline deadline = rpc.deadline();
-    if (procedure.streaming) {
-      co_await std::move(running);  // keeps to its deadline itself, and says so on its stream
+    if (procedure.keeps_deadline) {
+      co_await std::move(running);
     } else {
       co_await engine_.with_deadline(std::move(running), deadline, "call " + rpc.exchange().path());
     }

@@ -350,6 +350,27 @@ TEST_F(Envd, StreamedInputMustSayForWhom) {
               HasSubstr("invalid_argument"));
 }
 
+TEST_F(Envd, StreamedInputKeepsItsDeadline) {
+  json::object request = command("sleep 1000");
+  request["stdin"] = true;
+  Stream stream(*client, "process.Process/Start", request);
+  const int pid = stream.started();
+  std::string body =
+      connect_envelope(write_json(json::object{{"start", json::object{{"process", selector(pid)}}}}));
+  // More than any pipe takes of what nobody reads.
+  json::object event;
+  event["data"] =
+      json::object{{"input", json::object{{"stdin", base64_encode(std::string(2'000'000, 'x'))}}}};
+  body += connect_envelope(write_json(event));
+  const Reply reply =
+      client->send("POST", "/process.Process/StreamInput", body,
+                   {{"Content-Type", "application/connect+json"}, {"Connect-Timeout-Ms", "200"}});
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_THAT(reply.body, HasSubstr("deadline_exceeded"));
+  EXPECT_EQ(signal(pid, "SIGNAL_SIGKILL").status, 200);
+  EXPECT_EQ(stream.output().end->at("status"), "signal: killed");
+}
+
 TEST_F(Envd, SignalsReachTheProcessAlone) {
   Stream stream = start("trap 'exit 9' TERM; sleep 1000 & echo $!; wait");
   const int pid = stream.started();
@@ -376,6 +397,7 @@ TEST_F(Envd, TheDeadlineKillsTheProcess) {
   const int pid = stream.started();
   EXPECT_EQ(stream.output().out, "begun\n");
   EXPECT_EQ(*stream.failure(), (ConnectFailure{"deadline_exceeded", "context deadline exceeded"}));
+  EXPECT_EQ(client->call("process.Process/List", {}).body, "{}");
   Stream after(*client, "process.Process/Connect", {{"process", selector(pid)}});
   EXPECT_EQ(after.started(), pid);
   EXPECT_EQ(after.output().end->at("status"), "signal: killed");
@@ -919,9 +941,9 @@ TEST_F(Envd, FilesAreComposed) {
 
 class EnvdAlone : public ::testing::Test {
  protected:
-  void make(EnvdSettings settings) {
+  void make(EnvdSettings settings, std::optional<std::uint64_t> disk_bytes = std::nullopt) {
     try {
-      sandbox.emplace(std::move(settings));
+      sandbox.emplace(std::move(settings), disk_bytes);
     } catch (const Error& error) {
       GTEST_SKIP() << "this machine cannot make sandboxes: " << error.what();
     }
@@ -1015,6 +1037,19 @@ TEST_F(EnvdAlone, ItsEndBreaksConnections) {
   sandbox->kill();
   EXPECT_THROW((void)stream.next(), Error);
   EXPECT_THROW((void)client->call("filesystem.Filesystem/Stat", {{"path", "/"}}), Error);
+}
+
+TEST_F(EnvdAlone, AFullDiskIsSaidToBeFull) {
+  make({}, 1024 * 1024);
+  if (IsSkipped()) return;
+  const auto put = [this](std::size_t size) {
+    return client->send("POST", "/files?path=big", std::string(size, 'x'),
+                        {{"Content-Type", "application/octet-stream"}});
+  };
+  EXPECT_EQ(put(500'000).status, 200);
+  EXPECT_EQ(put(3'000'000).object(),
+            (json::object{{"code", 507}, {"message", "not enough disk space available"}}));
+  EXPECT_EQ(put(1000).status, 200) << "and there is room again";
 }
 
 TEST_F(EnvdAlone, AnotherWorkFolder) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <type_traits>
 #include <utility>
 
 namespace sandkey::e2b_envd {
@@ -41,7 +42,16 @@ struct InputTurn {
   Process& process;
 };
 
-// Response is a StartResponse or a ConnectResponse.
+// The way to the cloud and back is longer than a killed process takes to end, and clients are used to that:
+// they look for it at once, and do not find it any more.
+asio::awaitable<void> wait_for_end(Process& process) {
+  const auto soon = std::chrono::steady_clock::now() + kDying;
+  while (!process.over() && std::chrono::steady_clock::now() < soon)
+    (void)co_await process.changed().wait_until(soon);
+}
+
+// Response is a StartResponse or a ConnectResponse; a process that was started here is killed at the
+// deadline.
 template <typename Response>
 asio::awaitable<void> tell(RpcCall& call, Process& process, Process::Subscriber& subscriber,
                            Deadline deadline) {
@@ -51,8 +61,10 @@ asio::awaitable<void> tell(RpcCall& call, Process& process, Process::Subscriber&
   bool alive = co_await call.send(response);
   auto next_keepalive = std::chrono::steady_clock::now() + keepalive;
   while (alive) {
-    if (std::chrono::steady_clock::now() >= deadline)
+    if (std::chrono::steady_clock::now() >= deadline) {
+      if constexpr (std::is_same_v<Response, StartResponse>) co_await wait_for_end(process);
       throw RpcError(RpcCode::deadline_exceeded, "context deadline exceeded");
+    }
     if (auto event = subscriber.take()) {
       *response.mutable_event() = std::move(*event);
       next_keepalive = std::chrono::steady_clock::now() + keepalive;
@@ -222,10 +234,7 @@ asio::awaitable<SendSignalResponse> ProcessService::send_signal(Account, SendSig
   }
   const bool kill = request.signal() == SIGNAL_SIGKILL;
   co_await process->stream().signal_alone(kill ? SIGKILL : SIGTERM);
-  // The way to the cloud and back is longer than a killed process takes to end, and clients are used to that.
-  const auto soon = std::chrono::steady_clock::now() + kDying;
-  while (kill && !process->over() && std::chrono::steady_clock::now() < soon)
-    (void)co_await process->changed().wait_until(soon);
+  if (kill) co_await wait_for_end(*process);
   co_return SendSignalResponse();
 }
 

@@ -13,8 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-sandbox::Spec spec_of_test() {
+sandbox::Spec spec_of_test(std::optional<std::uint64_t> disk_bytes) {
   sandbox::Spec spec;
+  if (disk_bytes) spec.limits.disk_bytes = *disk_bytes;
   spec.working_dir = "/home/user";
   spec.program = SANDKEY_AGENT;
   spec.arguments = {"--listen", "fd:3", "--ready-fd", "4", "--working-dir", spec.working_dir};
@@ -29,10 +30,10 @@ asio::awaitable<void> run(std::function<void()> work) {
 
 }  // namespace
 
-TestSandbox::TestSandbox(EnvdSettings settings) {
+TestSandbox::TestSandbox(EnvdSettings settings, std::optional<std::uint64_t> disk_bytes) {
   host_.emplace(engine_, folder_.path(), SANDKEY_KEEPER);
   host_->check();
-  id_ = engine_.wait(host_->create(spec_of_test(), engine_.in(30s)));
+  id_ = engine_.wait(host_->create(spec_of_test(disk_bytes), engine_.in(30s)));
   agent_.emplace(engine_,
                  AgentAccess{Endpoint::parse("unix:" + host_->socket(id_).string(), "the sandbox's socket")});
   agent_->set_sandbox_check([this]() -> asio::awaitable<bool> {

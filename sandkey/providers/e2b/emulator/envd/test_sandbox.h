@@ -18,7 +18,7 @@ namespace sandkey::e2b_envd {
 class TestSandbox {
  public:
   // Throws Error(unsupported) where this machine cannot make sandboxes.
-  explicit TestSandbox(EnvdSettings settings = {});
+  explicit TestSandbox(EnvdSettings settings = {}, std::optional<std::uint64_t> disk_bytes = std::nullopt);
   ~TestSandbox();
   TestSandbox(const TestSandbox&) = delete;
   TestSandbox& operator=(const TestSandbox&) = delete;
