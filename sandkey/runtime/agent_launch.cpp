@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <mutex>
 
 namespace sandkey {
@@ -102,10 +101,11 @@ command -v setsid >/dev/null && alone=setsid
 )script";
 
 std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes((std::istreambuf_iterator<char>(file)), {});
-  if (!file.good() && !file.eof())
-    throw Error(ErrorCode::unavailable, "reading " + path.string() + ": it failed");
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  std::string bytes(file ? static_cast<std::size_t>(file.tellg()) : 0, '\0');
+  file.seekg(0);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!file) throw Error(ErrorCode::unavailable, "reading " + path.string() + ": it failed");
   return bytes;
 }
 
