@@ -297,9 +297,9 @@ TEST_F(E2bTest, TellsTheLifeOfASandboxInItsLogs) {
   ASSERT_EQ(lines.size(), 2U) << v1.body;
   EXPECT_THAT(std::string(lines[0].at("line").as_string()), HasSubstr(R"("message":"Sandbox created")"));
   const auto messages = [&](const std::string& query) {
+    const Answer logs = ask("GET", "/v2/sandboxes/" + id + "/logs?" + query);
     std::vector<std::string> found;
-    for (const json::value& each :
-         ask("GET", "/v2/sandboxes/" + id + "/logs?" + query).document.at("logs").as_array()) {
+    for (const json::value& each : logs.document.at("logs").as_array()) {
       found.emplace_back(std::string_view(each.at("message").as_string()));
     }
     return found;
