@@ -199,7 +199,8 @@ class ExampleProvider final : public Provider {
   asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
     const std::string operation = "opening a port of the sandbox " + id.value + " of example";
     const std::string path = path_of(id, "/ports/" + std::to_string(port));
-    const RestAnswer answer = co_await post(path, {}, operation, deadline);
+    json::object nothing;
+    const RestAnswer answer = co_await post(path, std::move(nothing), operation, deadline);
     const json::object& object = object_of(answer.body, operation);
     ExposedPort exposed;
     exposed.url = text_of(object, "url");
@@ -298,9 +299,10 @@ class ExampleProvider final : public Provider {
   // The API refuses with 409 what is so already, and what cannot be now.
   asio::awaitable<void> change(SandboxId id, std::string verb, SandboxState wanted, Deadline deadline) {
     std::optional<Error> conflict;
+    json::object nothing;
     try {
-      (void)co_await post(path_of(id, verb), {}, "changing the sandbox " + id.value + " of example",
-                          deadline);
+      (void)co_await post(path_of(id, verb), std::move(nothing),
+                          "changing the sandbox " + id.value + " of example", deadline);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::conflict) throw;
       conflict = error;
