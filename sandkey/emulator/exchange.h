@@ -47,6 +47,7 @@ class ForwardingExchange : public net::HttpExchange {
   boost::asio::awaitable<bool> upgrade(std::span<const Header> headers) override {
     return next_.upgrade(headers);
   }
+  bool peer_gone() const override { return next_.peer_gone(); }
   void abort() override { next_.abort(); }
   bool replied() const override { return next_.replied(); }
 

@@ -83,6 +83,8 @@ void Host::trust(ProgramEnvironment& environment) const {
   environment.set.emplace_back("NODE_EXTRA_CA_CERTS", has_own ? bundle : (folder_ / kAuthorityFile).string());
   environment.set.emplace_back("SSL_CERT_FILE", bundle);
   environment.set.emplace_back("REQUESTS_CA_BUNDLE", bundle);
+  // Before SSL_CERT_FILE, with curl and with us.
+  environment.set.emplace_back("CURL_CA_BUNDLE", bundle);
 }
 
 void Host::mask(const Mask& mask, ProgramEnvironment& environment) const {

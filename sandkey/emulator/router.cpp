@@ -31,6 +31,7 @@ void Router::add(std::string route, RouteHandler handler) {
 std::optional<Router::Match> Router::match(std::string_view method, std::string_view target) const {
   const std::string_view path = net::without_authority(target);
   const std::vector<std::string_view> segments = split(path.substr(0, path.find('?')));
+  std::optional<Match> best;
   for (const Route& route : routes_) {
     if (route.method != method || route.segments.size() != segments.size()) continue;
     Match match{.route = &route.name, .handler = &route.handler, .arguments = {}};
@@ -44,9 +45,9 @@ std::optional<Router::Match> Router::match(std::string_view method, std::string_
         fits = false;
       }
     }
-    if (fits) return match;
+    if (fits && (!best || match.arguments.size() < best->arguments.size())) best = std::move(match);
   }
-  return std::nullopt;
+  return best;
 }
 
 std::vector<std::string> Router::routes() const {

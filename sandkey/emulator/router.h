@@ -20,7 +20,7 @@ using RouteHandler = std::function<boost::asio::awaitable<void>(net::HttpExchang
 class Router {
  public:
   // `route` is method and pattern, "POST /sandboxes/{sandboxID}/pause"; what is in braces matches one
-  // segment. The first one added that matches is the one.
+  // segment. Of those that match, the one with the fewest braces is the one.
   void add(std::string route, RouteHandler handler);
 
   struct Match {

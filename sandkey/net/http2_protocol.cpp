@@ -168,6 +168,7 @@ class Exchange final : public HttpExchange {
   asio::awaitable<bool> finish() override { co_return co_await finish_with({}); }
   asio::awaitable<bool> finish_with(std::span<const Header> trailers) override;
   asio::awaitable<bool> upgrade(std::span<const Header>) override { co_return false; }
+  bool peer_gone() const override { return stream_->closed; }
   void abort() override;
   bool replied() const override { return replied_; }
   asio::awaitable<void> drain();

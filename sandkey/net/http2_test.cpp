@@ -7,9 +7,11 @@
 #include "sandkey/net/tls_listener.h"
 #include "tests/agent/raw_http.h"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <curl/curl.h>
 #include <gtest/gtest.h>
@@ -74,6 +76,15 @@ asio::awaitable<void> handle(Stage& stage, HttpExchange& exchange) {
     stage.waiting.set_value();
     while (there) there = co_await exchange.write(piece);
     stage.flood_over.set_value(there);
+  } else if (path == "/think") {  // without reading or writing, until its client has left
+    asio::steady_timer pause(co_await asio::this_coro::executor);
+    bool there = !exchange.peer_gone();
+    stage.waiting.set_value();
+    while (there && !exchange.peer_gone()) {
+      pause.expires_after(1ms);
+      (void)co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    stage.flood_over.set_value(!there);
   } else {
     co_await exchange.reply(404, path, "text/plain");
   }
@@ -322,10 +333,13 @@ TEST_F(Http2Test, ServesManyAtOnceOnOneConnection) {
   EXPECT_EQ(connects, 1);
 }
 
-TEST_F(Http2Test, TellsTheHandlerThatItsReaderIsGone) {
+class LeavingClient : public Http2Test, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Http2Test, LeavingClient, ::testing::Values("/flood", "/think"));
+
+TEST_P(LeavingClient, IsKnownToTheHandler) {
   run();
   Answer answer;
-  Curl curl = make_request(url("/flood"), answer);
+  Curl curl = make_request(url(GetParam()), answer);
   CURLM* multi = curl_multi_init();
   curl_multi_add_handle(multi, curl.get());
   std::future<void> flooding = stage_.waiting.get_future();

@@ -41,6 +41,8 @@ constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kPiece = 32 * 1024;
 // A server that answers before it has read the body, and reads no more of it either, is given up.
 constexpr std::chrono::seconds kBodyPatience{60};
+// How often it is looked whether the client is still there.
+constexpr std::chrono::milliseconds kLook{50};
 
 std::string lower(std::string_view text) {
   std::string made(text);
@@ -64,7 +66,8 @@ bool asks_for_upgrade(const HttpExchange& exchange) {
 }
 
 struct Link {
-  Link(const asio::any_io_executor& executor, UniqueFd fd) : socket(executor), done(executor) {
+  Link(const asio::any_io_executor& executor, UniqueFd fd)
+      : socket(executor), done(executor), look(executor) {
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
     ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&storage), &size);
@@ -90,7 +93,26 @@ struct Link {
     co_return !sending;
   }
   bool sending = false;
+
+  asio::steady_timer look;
+  bool looking = true;  // else the exchange may be gone, or somebody reads from it anyway
 };
+
+// Closes the link when the client has left: nobody else would notice while the server thinks.
+void watch_client(std::shared_ptr<Link> link, const HttpExchange& exchange) {
+  Link& on = *link;
+  on.look.expires_after(kLook);
+  on.look.async_wait([link = std::move(link), &exchange](boost::system::error_code error) mutable {
+    if (error || !link->looking) return;
+    if (!exchange.peer_gone()) return watch_client(std::move(link), exchange);
+    link->close();
+  });
+}
+
+void stop_watching(Link& link) {
+  link.looking = false;
+  link.look.cancel();
+}
 
 std::string request_head(const HttpExchange& exchange, const ForwardOptions& options, bool chunked) {
   std::string head(exchange.method());
@@ -248,6 +270,7 @@ asio::awaitable<Forwarded> switch_protocols(std::shared_ptr<Link> link, const as
   const std::vector<Header> views(headers.begin(), headers.end());
   const bool upgraded = co_await exchange.upgrade(views);
   if (!upgraded) co_return Forwarded::no_answer;
+  stop_watching(*link);
   link->sending = true;
   asio::co_spawn(executor, carry_to_server(link, exchange), asio::detached);
   co_await carry_to_client(*link, exchange);
@@ -308,7 +331,9 @@ asio::awaitable<Forwarded> forward(HttpExchange& exchange, asio::any_io_executor
                                    ForwardOptions options) {
   (void)::fcntl(server.get(), F_SETFL, O_NONBLOCK);
   const auto link = std::make_shared<Link>(executor, std::move(server));
+  watch_client(link, exchange);
   const Forwarded result = co_await exchange_messages(link, executor, exchange, options);
+  stop_watching(*link);
   link->close();
   (void)co_await link->wait_for_other(
       std::chrono::hours(24));  // a read of the client's has a limit of its own

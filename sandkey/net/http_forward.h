@@ -26,7 +26,8 @@ enum class Forwarded { answered, no_answer };
 
 // Speaks HTTP/1.1 over `server`, a connected stream socket that is used for this request only. Bodies stream
 // both ways at once, each as fast as it is taken; a protocol the server switches to (WebSocket) is carried as
-// bytes until either side ends. A server that breaks off in mid-answer breaks the exchange off.
+// bytes until either side ends. A server that breaks off in mid-answer breaks the exchange off; a client that
+// leaves is told to the server by the end of its connection, even while neither sends anything.
 [[nodiscard]] boost::asio::awaitable<Forwarded> forward(HttpExchange& exchange,
                                                         boost::asio::any_io_executor executor,
                                                         UniqueFd server, ForwardOptions options);

@@ -25,6 +25,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -355,6 +356,11 @@ class Exchange final : public HttpExchange {
     upgraded_ = true;
     keep_alive_ = false;
     co_return co_await send(asio::buffer(head));
+  }
+
+  bool peer_gone() const override {
+    pollfd entry{connection_.socket.native_handle(), POLLRDHUP, 0};
+    return !connection_.socket.is_open() || ::poll(&entry, 1, 0) > 0;
   }
 
   void abort() override {

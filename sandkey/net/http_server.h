@@ -84,6 +84,9 @@ class HttpExchange {
   // handler's: read_some() gives what the peer sends, 0 at its end, and write() sends, both at once if
   // wanted. False, and nothing sent, where the protocol of the connection knows no such thing.
   [[nodiscard]] virtual boost::asio::awaitable<bool> upgrade(std::span<const Header> headers) = 0;
+  // Whether the peer has left, or given this request up: seen without waiting, and while another operation
+  // goes on. A peer that only stopped sending counts as one that left.
+  [[nodiscard]] virtual bool peer_gone() const = 0;
   // Breaks the connection off, so that the peer sees an incomplete reply instead of a short one.
   virtual void abort() = 0;
   // True as soon as anything of the reply was sent.

@@ -79,6 +79,18 @@ asio::awaitable<void> flood(Stage& stage, HttpExchange& exchange) {
   stage.flood_over.set_value();
 }
 
+// Neither reads nor writes until its client has left.
+asio::awaitable<void> think(Stage& stage, HttpExchange& exchange) {
+  asio::steady_timer pause(stage.released.get_executor());
+  if (exchange.peer_gone()) throw HttpError(500, "gone already");
+  stage.waiting.set_value();
+  while (!exchange.peer_gone()) {
+    pause.expires_after(std::chrono::milliseconds(1));
+    (void)co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+  stage.flood_over.set_value();
+}
+
 asio::awaitable<void> hold(Stage& stage, HttpExchange& exchange) {
   std::array<char, 64> buffer{};
   std::optional<HttpError> failure;
@@ -163,6 +175,8 @@ asio::awaitable<void> handle(Stage& stage, HttpExchange& exchange) {
     co_await hold(stage, exchange);
   } else if (path == "/flood") {
     co_await flood(stage, exchange);
+  } else if (path == "/think") {
+    co_await think(stage, exchange);
   } else {
     co_await exchange.reply(200, path, "text/plain");
   }
@@ -741,6 +755,24 @@ TEST_F(HttpServerTest, RepliesBeforeItClosesOnALargeBodyThatWasNotRead) {
     }
   }
   EXPECT_TRUE(server.serves());
+}
+
+TEST_F(HttpServerTest, KnowsThatAClientHasLeftWhileNothingIsSent) {
+  for (const bool only_stops : {false, true}) {
+    Server server;
+    server.run();
+    RawClient client = server.connect();
+    ASSERT_TRUE(client.send("GET /think HTTP/1.1\r\n\r\n"));
+    ASSERT_EQ(server.stage().waiting.get_future().wait_for(kPatience), std::future_status::ready);
+    std::future<void> over = server.stage().flood_over.get_future();
+    EXPECT_EQ(over.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+    if (only_stops) {
+      client.end_sending();
+    } else {
+      client.hang_up();
+    }
+    EXPECT_EQ(over.wait_for(kPatience), std::future_status::ready);
+  }
 }
 
 TEST_F(HttpServerTest, GivesUpOnAReaderThatStops) {

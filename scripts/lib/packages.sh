@@ -20,4 +20,5 @@ packages_test="
 packages_optional="
   ccache clang-tidy-14
   dbus libsecret-1-0 python3-dbus python3-gi
+  nodejs npm python3-venv
 "

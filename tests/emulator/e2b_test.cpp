@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -376,6 +378,30 @@ TEST_F(E2bTest, CarriesTrafficToPortsInside) {
   EXPECT_EQ(ask_inside(id, 8123, "POST", "/page", "body").status, 501);  // as that server answers
   EXPECT_EQ(pause(id), 204);
   EXPECT_EQ(ask_inside(id, 8123, "GET", "/page").status, 502);
+}
+
+TEST_F(E2bTest, TellsAPortThatItsClientHasLeft) {
+  const Answer made = ask("POST", "/v2/sandboxes", R"({"templateID":"base"})");
+  run_inside(made, R"(exec python3 -c '
+import socket
+s = socket.socket(); s.bind(("127.0.0.1", 9000)); s.listen()
+while True:
+    c, _ = s.accept(); c.recv(10000)
+    c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    if not c.recv(1): open("/home/user/left", "w").write("left")
+')");
+  std::optional<test::RawClient> client;
+  std::array<char, 16> status{};
+  do {
+    client.emplace(test::RawClient::to_tcp(port()));
+    ASSERT_TRUE(
+        client->send("GET / HTTP/1.1\r\nHost: 9000-" + made.text("sandboxID") + ".e2b.localhost\r\n\r\n"));
+    ASSERT_GT(::recv(client->fd(), status.data(), status.size(), 0), 12);
+  } while (!std::string_view(status.data(), status.size()).starts_with("HTTP/1.1 200"));
+  EXPECT_EQ(read_file(made, "left").status, 404);  // nothing was said for a while, and it waits
+  client.reset();
+  while (read_file(made, "left").status == 404) std::this_thread::yield();
+  EXPECT_EQ(read_file(made, "left").body, "left");
 }
 
 constexpr const char* kEchoServer = R"(exec python3 -c '
