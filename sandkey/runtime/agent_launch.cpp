@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <mutex>
 
 namespace sandkey {
@@ -18,12 +17,14 @@ namespace {
 // Says "running", "started", "absent" or "failed ..." as its last line. Variables of ours do not reach the
 // agent, and so not what it runs.
 //
-// Two may run at once: each has an upload and a FIFO of its own, the port goes to one agent, and whoever
-// comes second finds the other's running.
+// Two may run at once: each has an upload of its own, the port goes to one agent, and whoever comes second
+// finds the other's running.
 //
 // The agent outlives the shell that starts it, in a session of its own and with no stream of the shell's: a
 // cloud takes a command for running as long as somebody holds its output. Its readiness is told through a
-// FIFO, which ends when the agent does.
+// pipe, which ends when the agent does.
+//
+// Every program it starts costs a cloud's small machine milliseconds, so the shell does what it can itself.
 constexpr std::string_view kScript = R"script(
 usual_umask=$(umask)
 umask 077
@@ -32,8 +33,8 @@ port=$SANDKEY_PORT dir=$SANDKEY_DIR version=$SANDKEY_VERSION
 unset SANDKEY_KEY SANDKEY_NAME SANDKEY_UPLOAD SANDKEY_SIZE SANDKEY_PORT SANDKEY_DIR SANDKEY_VERSION
 own=${HOME:-/tmp}/.sandkey
 fail() { echo "failed: $*"; exit 0; }
-mkdir -p "$own" || fail "cannot make the folder $own"
-touch "$own/keys" && chmod 600 "$own/keys" || fail "cannot write in $own"
+[ -d "$own" ] || mkdir -p "$own" || fail "cannot make the folder $own"
+printf '' >>"$own/keys" || fail "cannot write in $own"
 known=
 while read -r line; do [ "$line" = "$key" ] && known=yes; done <"$own/keys"
 [ -n "$known" ] || printf '%s\n' "$key" >>"$own/keys" || fail "cannot write $own/keys"
@@ -59,8 +60,8 @@ if [ -f "$part" ]; then
 fi
 if [ ! -x "$program" ]; then
   program=
-  for candidate in "$(command -v sandkey-agent)" /usr/local/bin/sandkey-agent /usr/bin/sandkey-agent; do
-    [ -n "$candidate" ] && [ -x "$candidate" ] || continue
+  for candidate in sandkey-agent /usr/local/bin/sandkey-agent /usr/bin/sandkey-agent; do
+    command -v "$candidate" >/dev/null || continue
     [ "$("$candidate" --version 2>/dev/null)" = "sandkey-agent $version" ] || continue
     program=$candidate
     break
@@ -68,37 +69,43 @@ if [ ! -x "$program" ]; then
 fi
 [ -n "$program" ] || { echo absent; exit 0; }
 
-if ! { mkdir -p "$dir" && [ -w "$dir" ]; } 2>/dev/null; then
+usable() { [ -d "$dir" ] && [ -w "$dir" ]; }
+usable || mkdir -p "$dir" 2>/dev/null
+if ! usable; then
   sudo -n sh -c 'mkdir -p "$1" && chown "$2" "$1"' sh "$dir" "$(id -u):$(id -g)" 2>/dev/null
 fi
-[ -d "$dir" ] && [ -w "$dir" ] || fail "the working directory $dir cannot be made or written; choose another"
+usable || fail "the working directory $dir cannot be made or written; choose another"
 
-ready=$own/ready-$$ log=$own/log-$$
-mkfifo "$ready" || fail "cannot make $ready"
-alone=$(command -v setsid)
-(
-  umask "$usual_umask"
-  exec $alone "$program" --listen "0.0.0.0:$port" --session-key-file "$own/keys" --working-dir "$dir" --ready-fd 3
-) </dev/null >"$log" 2>&1 3>"$ready" &
-pid=$!
-line=none
-read -r line <"$ready" || line=none
-rm -f "$ready"
-if [ "$line" = none ]; then
+log=$own/log-$$ alone=
+command -v setsid >/dev/null && alone=setsid
+{
+  (
+    umask "$usual_umask"
+    exec $alone "$program" --listen "0.0.0.0:$port" --session-key-file "$own/keys" --working-dir "$dir" \
+      --ready-fd 3
+  ) 3>&1 </dev/null >"$log" 2>&1 &
+  echo "$!"
+} | {
+  # The process id and an empty line, in either order; the first alone if it ended.
+  read -r one
+  if read -r other; then
+    echo "$one$other" >"$own/pid" && echo started
+    exit
+  fi
   for turn in 1 2 3 4 5 6 7 8 9 10; do
     end_if_running
     sleep 0.1 2>/dev/null || sleep 1
   done
   fail "the agent ended at once: $(tail -c 300 "$log" 2>/dev/null)"
-fi
-echo "$pid" >"$own/pid.$$" && mv -f "$own/pid.$$" "$own/pid" && echo started
+}
 )script";
 
 std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes((std::istreambuf_iterator<char>(file)), {});
-  if (!file.good() && !file.eof())
-    throw Error(ErrorCode::unavailable, "reading " + path.string() + ": it failed");
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  std::string bytes(file ? static_cast<std::size_t>(file.tellg()) : 0, '\0');
+  file.seekg(0);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!file) throw Error(ErrorCode::unavailable, "reading " + path.string() + ": it failed");
   return bytes;
 }
 

@@ -13,7 +13,7 @@ packages_build="
 
 # To run the tests, the checks and the demo.
 packages_test="
-  busybox-static clang-14 clang-format-14 dpkg-dev iproute2 libclang-rt-14-dev nginx-light openssl passt tmux
+  busybox-static clang-14 clang-format-14 curl dpkg-dev iproute2 libclang-rt-14-dev nginx-light openssl passt tmux
 "
 
 # Faster builds and the slower checks; nothing fails without them, and what is skipped says so.

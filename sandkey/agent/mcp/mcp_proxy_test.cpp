@@ -24,6 +24,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -192,9 +193,13 @@ class Connection {
 
   // False at the end, or when nothing came in time.
   bool receive(Clock::time_point deadline) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    pollfd poller{fd_.get(), POLLIN, 0};
-    if (::poll(&poller, 1, static_cast<int>(std::max<long long>(left, 0))) <= 0) return false;
+    int ready = 0;
+    do {  // again where the end of a child interrupts it
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      pollfd poller{fd_.get(), POLLIN, 0};
+      ready = ::poll(&poller, 1, static_cast<int>(std::max<long long>(left, 0)));
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) return false;
     std::string piece(1 << 16, '\0');
     const ssize_t n = ::recv(fd_.get(), piece.data(), piece.size(), 0);
     if (n <= 0) {

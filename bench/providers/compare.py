@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Our client of a cloud beside the vendor's own SDKs, all against the same emulator.
+
+Usage, under sandkey-emulator: compare.py BIN [--rounds N] [--times N] [--node FOLDER] [--python PROGRAM]
+
+Every figure is a fresh process's; contestants take turns, and figures are medians over the turns of all rounds. A ratio is
+the median of each turn's own ratio, so that others' load on the machine falls on both sides of it. CPU time and memory are
+the client's alone.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "transport"))
+sys.dont_write_bytecode = True
+import compare as transport  # noqa: E402
+
+LISTED = 10  # sandboxes in the list
+PROCESS_TURNS = 6  # of each whole process in a round
+
+
+class Cloud:
+    """The emulated cloud, by its API."""
+
+    def __init__(self):
+        if "SANDKEY_EMULATOR_URL" not in os.environ:
+            raise SystemExit("compare.py: run it under sandkey-emulator")
+        self.url, self.key = os.environ["E2B_API_URL"], os.environ["E2B_API_KEY"]
+        self.ids = []
+
+    def ask(self, method, path, body=None):
+        request = urllib.request.Request(self.url + path, method=method, data=body and json.dumps(body).encode(),
+                                         headers={"X-API-Key": self.key, "Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.loads(answer.read() or "null")
+
+    def fill(self):
+        # With our label, since of an account's sandboxes we list only ours.
+        wanted = {"templateID": "sandkey", "timeout": 3600, "metadata": {"sandkey": "true"}}
+        self.ids = [self.ask("POST", "/v2/sandboxes", wanted)["sandboxID"] for _ in range(LISTED)]
+
+    def empty(self):
+        for one in self.ids:
+            self.ask("DELETE", f"/sandboxes/{one}")
+
+
+def in_process(command, environment):
+    figure = transport.run(command, env=environment)
+    if figure is None:
+        raise SystemExit("compare.py: a contestant failed")
+    return figure["wall_ms"], figure["cpu_ms"], figure["memory_mb"]
+
+
+def whole_process(command, environment):
+    one = transport.time_process(command, environment)
+    if one is None:
+        raise SystemExit(f"compare.py: {' '.join(command)} failed")
+    return tuple(1000 * seconds for seconds in one)
+
+
+class Table:
+    """Figures of contestants by what was measured; each but the first of a group beside that one."""
+
+    def __init__(self):
+        self.figures = collections.defaultdict(lambda: collections.defaultdict(list))
+
+    def add(self, what, who, figure):
+        self.figures[what][who].append(figure)
+
+    def ratio(self, what, who, base, at):
+        """The median of the turns' ratios; of wall-clock time (0), CPU time (1) or memory (2)."""
+        if who not in self.figures[what]:
+            return None
+        return statistics.median(one[at] / other[at]
+                                 for one, other in zip(self.figures[what][who], self.figures[what][base]))
+
+    def median(self, what, who, at):
+        return statistics.median(one[at] for one in self.figures[what][who])
+
+    def print(self):
+        print(f"{'':40} {'wall ms':>9} {'CPU ms':>8} {'MB':>6} {'x wall':>8} {'x CPU':>7} {'x MB':>6}")
+        for what, contestants in self.figures.items():
+            base = next(iter(contestants))
+            for who, figures in contestants.items():
+                columns = range(len(figures[0]))
+                cells = [f"{self.median(what, who, at):{width}.{digits}f}"
+                         for at, width, digits in zip(columns, (9, 8, 6), (1, 2, 0))]
+                cells += [" " * 6] * (3 - len(cells))
+                cells += [f"{self.ratio(what, who, base, at):{width}.2f}" for at, width in zip(columns, (8, 7, 6))]
+                print(f"{what + ', ' + who:40} {' '.join(cells)}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bin", type=pathlib.Path, help="the folder with our programs")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--times", type=int, default=10, help="creates of one process; lists are ten times as many")
+    parser.add_argument("--node", help="a folder in which the SDK for Node is installed")
+    parser.add_argument("--python", help="a Python that has the SDK")
+    arguments = parser.parse_args()
+
+    state = tempfile.mkdtemp(prefix="sandkey-bench-")
+    environment = {**os.environ, "SANDKEY_STATE_DIR": state}
+    sdks = {}
+    if arguments.node:
+        environment["NODE_PATH"] = str(pathlib.Path(arguments.node).resolve() / "node_modules")
+        sdks["Node SDK"] = ["node", str(HERE / "e2b_sdk.cjs")]
+    if arguments.python:
+        sdks["Python SDK"] = [arguments.python, str(HERE / "e2b_sdk.py")]
+
+    cloud = Cloud()
+    bench, program = str(arguments.bin / "e2b_bench"), str(arguments.bin / "sandkey")
+    create, listing = "create + first command", f"list of {LISTED}"
+    check, run = "whole process: auth check", "whole process: create + command"
+    few, many = str(arguments.times), str(arguments.times * 10)
+    rows = [(create, "sandkey", in_process, [bench, "create", few]),
+            (create, "cloud's part", in_process, [bench, "cloud", few]),
+            *((create, who, in_process, [*sdk, "create", few]) for who, sdk in sdks.items()),
+            (listing, "sandkey", in_process, [bench, "list", many]),
+            *((listing, who, in_process, [*sdk, "list", many]) for who, sdk in sdks.items()),
+            (check, "sandkey", whole_process, [program, "auth", "check", "e2b"]),
+            (check, "curl", whole_process, ["curl", "-fsS", "-H", f"X-API-Key: {cloud.key}",
+                                            f"{cloud.url}/v2/sandboxes?state=running&limit=1"]),
+            *((check, who, whole_process, [*sdk, "list", "0"]) for who, sdk in sdks.items()),
+            (run, "sandkey", whole_process, [program, "run", "--provider", "e2b", "--image", "sandkey", "--", "true"]),
+            *((run, who, whole_process, [*sdk, "create", "0"]) for who, sdk in sdks.items())]
+    table, loads = Table(), []
+    try:
+        cloud.fill()
+        for _ in range(arguments.rounds):
+            for wanted in dict.fromkeys(what for what, *_ in rows):
+                contestants = [row for row in rows if row[0] == wanted][::-1]
+                for _ in range(PROCESS_TURNS if contestants[0][2] is whole_process else 1):
+                    # Forth and back, since who follows a large program finds the processor's caches empty.
+                    contestants.reverse()
+                    for what, who, measure, command in contestants:
+                        loads.append(os.getloadavg()[0])
+                        table.add(what, who, measure(command, environment))
+    finally:
+        cloud.empty()
+        shutil.rmtree(state)
+
+    print(f"{arguments.rounds} rounds on {os.cpu_count()} processors; load {min(loads):.1f} to {max(loads):.1f}, "
+          f"median {statistics.median(loads):.1f}")
+    table.print()
+    addition = statistics.median(ours[0] - clouds[0] for ours, clouds in
+                                 zip(table.figures[create]["sandkey"], table.figures[create]["cloud's part"]))
+    print(f"what we add to the cloud's create, until the first command's result: {addition:.1f} ms (wanted: under 100)")
+    print(f"auth check: {1 / table.ratio(check, 'curl', 'sandkey', 0):.2f} times curl's wall-clock, "
+          f"{1 / table.ratio(check, 'curl', 'sandkey', 1):.2f} times its CPU time (wanted: within 1.3)")
+    for who in sdks:
+        print(f"auth check: {table.ratio(check, who, 'sandkey', 0):.0f} times faster than the {who} "
+              f"({table.ratio(check, who, 'sandkey', 1):.0f} in CPU time; wanted: 20)")
+
+
+if __name__ == "__main__":
+    main()
