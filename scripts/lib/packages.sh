@@ -20,5 +20,9 @@ packages_test="
 packages_optional="
   ccache clang-tidy-14
   dbus libsecret-1-0 python3-dbus python3-gi
-  nodejs npm python3-venv
+  python3-venv
 "
+# Debian's npm brings hundreds of packages along; a Node.js from elsewhere does as well.
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  packages_optional="$packages_optional nodejs npm"
+fi
