@@ -75,7 +75,7 @@ asio::awaitable<SandboxId> FixedAgent::create(SandboxIntent, Deadline) {
 
 asio::awaitable<ExposedPort> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {
   throw unsupported("expose a port");
-  co_return std::string();
+  co_return ExposedPort{};
 }
 
 asio::awaitable<std::chrono::system_clock::time_point> FixedAgent::renew(SandboxId, std::chrono::seconds,

@@ -52,7 +52,7 @@ class FakeCloud final : public Provider {
     co_return AgentAccess{Endpoint::parse(agent)};
   }
   asio::awaitable<ExposedPort> expose(SandboxId, std::uint16_t, Deadline) override {
-    co_return std::string();
+    co_return ExposedPort{};
   }
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId, std::chrono::seconds lease,
                                                                Deadline) override {
