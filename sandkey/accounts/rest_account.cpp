@@ -173,6 +173,16 @@ asio::awaitable<RestAnswer> RestAccount::call(RestCall call) {
   co_return answer;
 }
 
+asio::awaitable<RestAnswer> RestAccount::check(std::string path, QueryParameters query, Deadline deadline) {
+  RestCall request{
+      .path = std::move(path), .query = std::move(query), .operation = checking(), .deadline = deadline};
+  return call(std::move(request));
+}
+
+std::string RestAccount::checking() const {
+  return fmt::format("checking the credential of {}", impl_->dialect.credential_spec().provider);
+}
+
 const Account& RestAccount::account() const noexcept {
   return impl_->account;
 }

@@ -68,6 +68,10 @@ class RestAccount final : public AuthenticatedAccount {
   // fingerprint.
   asio::awaitable<RestAnswer> call(RestCall call);
 
+  // For probes: a GET whose operation is checking(), "checking the credential of e2b".
+  asio::awaitable<RestAnswer> check(std::string path, QueryParameters query, Deadline deadline);
+  [[nodiscard]] std::string checking() const;
+
   [[nodiscard]] const Account& account() const noexcept override;
   [[nodiscard]] std::shared_ptr<const Credential> credential() const override;
   [[nodiscard]] bool accepted() const noexcept override;

@@ -1,18 +1,16 @@
 #include "sandkey/accounts/rest_error.h"
 
 #include "sandkey/base/json.h"
+#include "sandkey/net/ascii.h"
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 namespace sandkey {
 namespace {
 
 bool contains(std::string_view text, std::string_view part) noexcept {
-  const auto same = [](char a, char b) {
-    return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
-  };
+  const auto same = [](char a, char b) { return ascii_lower(a) == ascii_lower(b); };
   return std::search(text.begin(), text.end(), part.begin(), part.end(), same) != text.end();
 }
 

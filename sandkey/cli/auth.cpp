@@ -67,15 +67,6 @@ std::vector<const ProviderEntry*> clouds(const std::vector<std::string>& names) 
   return chosen;
 }
 
-Resolution explain(Context& context, const ProviderEntry& entry) {
-  const CredentialChain chain(context.config(), world_of(context.engine()), choice_of(context.config()));
-  return chain.explain(entry.cloud->credential_spec());
-}
-
-json::value to_json(const std::optional<std::chrono::system_clock::time_point>& time) {
-  return time ? json::value(iso_time(*time)) : json::value(nullptr);
-}
-
 json::array to_json(const std::vector<std::string>& texts) {
   json::array array;
   for (const std::string& text : texts) array.emplace_back(text);
@@ -97,7 +88,7 @@ json::object to_json(const Credential& credential) {
     }
   }
   object["places"] = std::move(places);
-  object["expires"] = to_json(credential.expires_at());
+  object["expires"] = json_time(credential.expires_at());
   object["warnings"] = to_json(credential.warnings());
   return object;
 }
@@ -108,7 +99,7 @@ json::object to_json(const Account& account) {
   json::object details;
   for (const auto& [name, value] : account.details) details[name] = value;
   object["details"] = std::move(details);
-  object["expires"] = to_json(account.expires_at);
+  object["expires"] = json_time(account.expires_at);
   object["blocked"] = account.blocked.empty() ? json::value(nullptr) : json::value(account.blocked);
   object["warnings"] = to_json(account.warnings);
   return object;
@@ -149,7 +140,7 @@ int status(Context& context, const AuthOptions& options) {
   std::string below;
   int code = 0;
   for (const ProviderEntry* entry : clouds(options.providers)) {
-    const Resolution resolution = explain(context, *entry);
+    const Resolution resolution = context.find_credential(entry->cloud->credential_spec());
     const std::string name(entry->name);
     documents.emplace_back(to_json(*entry, resolution));
     if (options.explain) {
@@ -249,7 +240,7 @@ int check(Context& context, const AuthOptions& options) {
   int code = 0;
   std::size_t asked = 0;
   for (const ProviderEntry* entry : clouds(options.providers)) {
-    Resolution resolution = explain(context, *entry);
+    Resolution resolution = context.find_credential(entry->cloud->credential_spec());
     const bool missing = resolution.error && resolution.error->code() == ErrorCode::credential_missing;
     // Where none is named, those that nobody uses are no failure; nor are those that cannot be asked.
     if (options.providers.empty() && (missing || entry->cloud->authenticate == nullptr)) continue;
@@ -380,7 +371,7 @@ Credential drafted(Context& context, const CredentialSpec& spec, const std::stri
 
 // Who logs in wants that key used: what stands before it is told.
 void tell_what_comes_first(Context& context, const ProviderEntry& entry, const std::string& fingerprint) {
-  const Resolution resolution = explain(context, entry);
+  const Resolution resolution = context.find_credential(entry.cloud->credential_spec());
   if (resolution.error) {
     context.warn(resolution.error->what());
   } else if (resolution.credential->fingerprint() != fingerprint) {
@@ -447,7 +438,7 @@ int logout(Context& context, const AuthOptions& options) {
   const std::string profile = profile_of(context);
   const ProfileFile file(folder_of(context));
   const bool removed = file.remove(profile, entry.name);
-  const Resolution left = explain(context, entry);
+  const Resolution left = context.find_credential(entry.cloud->credential_spec());
   if (context.json()) {
     json::object document;
     document["provider"] = std::string(entry.name);

@@ -111,6 +111,10 @@ const LoadedConfig& Context::loaded_config() {
   return *config_;
 }
 
+Resolution Context::find_credential(const CredentialSpec& spec) {
+  return CredentialChain(config(), world_of(engine_), choice_of(config())).explain(spec);
+}
+
 const std::shared_ptr<Ledger>& Context::ledger() {
   if (!ledger_) ledger_ = open_user_ledger(engine_);
   return ledger_;

@@ -6,6 +6,7 @@
 #include "sandkey/cli/output.h"
 #include "sandkey/config/config_loader.h"
 #include "sandkey/config/openhands_config.h"
+#include "sandkey/credentials/credential_chain.h"
 #include "sandkey/runtime/ledger.h"
 #include "sandkey/runtime/provider.h"
 
@@ -77,6 +78,8 @@ class Context {
   // The user's configuration, read when first asked for; what is odd about it is told then. Throws Error.
   [[nodiscard]] const LoadedConfig& loaded_config();
   [[nodiscard]] const OpenHandsConfig& config() { return loaded_config().config; }
+  // What the credential chain finds for it, without asking its provider.
+  [[nodiscard]] Resolution find_credential(const CredentialSpec& spec);
   // The user's ledger, opened when first asked for.
   [[nodiscard]] const std::shared_ptr<Ledger>& ledger();
 

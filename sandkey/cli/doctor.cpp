@@ -1,10 +1,8 @@
 // doctor: what keeps Sandkey from working, on the way to each provider.
-#include "sandkey/accounts/accounts.h"
 #include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/cli/verbs.h"
-#include "sandkey/credentials/credential_chain.h"
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/network_settings.h"
 #include "sandkey/net/retry.h"
@@ -89,8 +87,7 @@ struct Way {
 
 std::optional<Way> look_at_credential(Context& context, const ProviderEntry& entry, Findings& findings) {
   const CredentialSpec& spec = entry.cloud->credential_spec();
-  const CredentialChain chain(context.config(), world_of(context.engine()), choice_of(context.config()));
-  const Resolution found = chain.explain(spec);
+  const Resolution found = context.find_credential(spec);
   const std::string name(entry.name);
   const std::string_view api = spec.endpoints.front().name;
   if (found.credential) {

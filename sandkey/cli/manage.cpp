@@ -193,10 +193,6 @@ Survey survey(Context& context, const std::optional<std::string>& only) {
   return result;
 }
 
-json::value to_json(const std::optional<TimePoint>& time) {
-  return time ? json::value(iso_time(*time)) : json::value(nullptr);
-}
-
 json::object to_json(const Row& row) {
   json::object object;
   object["sid"] = row.sid;
@@ -205,8 +201,8 @@ json::object to_json(const Row& row) {
   object["id"] = row.id;
   object["state"] = std::string(to_string(row.state));
   object["kept"] = row.kept;
-  object["created"] = to_json(row.created);
-  object["lease_end"] = to_json(row.lease_end);
+  object["created"] = json_time(row.created);
+  object["lease_end"] = json_time(row.lease_end);
   object["image"] = row.image;
   json::array remarks;
   for (const std::string& remark : row.remarks) remarks.emplace_back(remark);

@@ -52,4 +52,8 @@ std::string iso_time(std::chrono::system_clock::time_point time) {
   return text.data();
 }
 
+json::value json_time(const std::optional<std::chrono::system_clock::time_point>& time) {
+  return time ? json::value(iso_time(*time)) : json::value(nullptr);
+}
+
 }  // namespace sandkey::cli

@@ -1,7 +1,10 @@
 // What verbs print for people and programs alike.
 #pragma once
 
+#include "sandkey/base/json.h"
+
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,5 +20,7 @@ void print_table(const std::vector<Line>& lines);
 
 // "2026-11-23T02:47:29Z".
 [[nodiscard]] std::string iso_time(std::chrono::system_clock::time_point time);
+// The same, or null.
+[[nodiscard]] json::value json_time(const std::optional<std::chrono::system_clock::time_point>& time);
 
 }  // namespace sandkey::cli

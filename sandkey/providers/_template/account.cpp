@@ -29,11 +29,10 @@ HttpHeaders headers(const Credential& credential) {
 }
 
 asio::awaitable<Account> probe(RestAccount& account, Deadline deadline) {
-  const std::string operation = "checking the credential of example";
-  RestCall call{.path = "/v1/account", .operation = operation, .deadline = deadline};
-  const RestAnswer answer = co_await account.call(std::move(call));
+  const QueryParameters no_query;
+  const RestAnswer answer = co_await account.check("/v1/account", no_query, deadline);
   const auto name = answer.body.is_object() ? find_string(answer.body.get_object(), "name") : std::nullopt;
-  if (!name) throw Error(ErrorCode::protocol, operation + ": the answer names no account");
+  if (!name) throw Error(ErrorCode::protocol, account.checking() + ": the answer names no account");
   Account told;
   told.name = *name;
   if (find_bool(answer.body.get_object(), "suspended").value_or(false)) {

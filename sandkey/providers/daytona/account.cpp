@@ -11,8 +11,6 @@
 namespace sandkey::daytona {
 namespace {
 
-constexpr std::string_view kChecking = "checking the credential of daytona";
-
 constexpr ErrorRule kErrors[] = {
     {.status = 401,
      .code = ErrorCode::unauthenticated,
@@ -100,18 +98,9 @@ Account read_record(const RestAccount& account, const json::object& record) {
   return told;
 }
 
-asio::awaitable<RestAnswer> get(RestAccount& account, std::string path, QueryParameters query,
-                                Deadline deadline) {
-  RestCall call{.path = std::move(path),
-                .query = std::move(query),
-                .operation = std::string(kChecking),
-                .deadline = deadline};
-  return account.call(std::move(call));
-}
-
-[[noreturn]] void not_daytona() {
+[[noreturn]] void not_daytona(const RestAccount& account) {
   throw Error(ErrorCode::protocol,
-              std::string(kChecking) +
+              account.checking() +
                   ": the answer is none of Daytona's; its API's address ends in /api, as in "
                   "https://app.daytona.io/api");
 }
@@ -121,19 +110,19 @@ asio::awaitable<Account> probe(RestAccount& account, Deadline deadline) {
     const QueryParameters nothing;
     std::optional<RestAnswer> answer;
     try {
-      answer.emplace(co_await get(account, "/api-keys/current", nothing, deadline));
+      answer.emplace(co_await account.check("/api-keys/current", nothing, deadline));
     } catch (const Error& error) {
       if (error.code() != ErrorCode::not_found) throw;  // an older server, perhaps
     }
     if (answer) {
       if (!answer->body.is_object() || find(answer->body.get_object(), "permissions") == nullptr)
-        not_daytona();
+        not_daytona(account);
       co_return read_record(account, answer->body.get_object());
     }
   }
   const QueryParameters one{{"limit", "1"}};
-  const RestAnswer answer = co_await get(account, "/sandbox", one, deadline);
-  if (!answer.body.is_array() && !answer.body.is_object()) not_daytona();
+  const RestAnswer answer = co_await account.check("/sandbox", one, deadline);
+  if (!answer.body.is_array() && !answer.body.is_object()) not_daytona(account);
   Account told;
   if (account.credential()->has("organization_id")) {
     told.details.emplace_back("organization",

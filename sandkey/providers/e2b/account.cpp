@@ -56,15 +56,11 @@ HttpHeaders headers(const Credential& credential) {
 }
 
 asio::awaitable<void> list(RestAccount& account, std::string path, QueryParameters query, Deadline deadline) {
-  RestCall call{.path = std::move(path),
-                .query = std::move(query),
-                .operation = "checking the credential of e2b",
-                .deadline = deadline};
-  const RestAnswer answer = co_await account.call(std::move(call));
+  const RestAnswer answer = co_await account.check(std::move(path), std::move(query), deadline);
   if (!answer.body.is_array()) {
-    throw Error(ErrorCode::protocol,
-                "checking the credential of e2b: the answer is no list of sandboxes; is the address one of "
-                "E2B's API?");
+    throw Error(
+        ErrorCode::protocol,
+        account.checking() + ": the answer is no list of sandboxes; is the address one of E2B's API?");
   }
 }
 

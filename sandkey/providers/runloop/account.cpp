@@ -8,8 +8,6 @@
 namespace sandkey::runloop {
 namespace {
 
-constexpr std::string_view kChecking = "checking the credential of runloop";
-
 constexpr ErrorRule kErrors[] = {
     {.status = 401,
      .code = ErrorCode::unauthenticated,
@@ -65,35 +63,26 @@ Account read_account(const RestAccount& account, const json::object& body) {
   return told;
 }
 
-asio::awaitable<RestAnswer> get(RestAccount& account, std::string path, QueryParameters query,
-                                Deadline deadline) {
-  RestCall call{.path = std::move(path),
-                .query = std::move(query),
-                .operation = std::string(kChecking),
-                .deadline = deadline};
-  return account.call(std::move(call));
-}
-
-[[noreturn]] void not_runloop() {
+[[noreturn]] void not_runloop(const RestAccount& account) {
   throw Error(ErrorCode::protocol,
-              std::string(kChecking) + ": the answer is none of Runloop's; is the address one of its API?");
+              account.checking() + ": the answer is none of Runloop's; is the address one of its API?");
 }
 
 asio::awaitable<Account> probe(RestAccount& account, Deadline deadline) {
   const QueryParameters nothing;
   std::optional<RestAnswer> answer;
   try {
-    answer.emplace(co_await get(account, "/v1/accounts/me", nothing, deadline));
+    answer.emplace(co_await account.check("/v1/accounts/me", nothing, deadline));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::permission_denied && error.code() != ErrorCode::not_found) throw;
   }
   if (answer) {
-    if (!answer->body.is_object() || find(answer->body.get_object(), "id") == nullptr) not_runloop();
+    if (!answer->body.is_object() || find(answer->body.get_object(), "id") == nullptr) not_runloop(account);
     co_return read_account(account, answer->body.get_object());
   }
   const QueryParameters one{{"limit", "1"}, {"include_total_count", "false"}};
-  const RestAnswer list = co_await get(account, "/v1/devboxes", one, deadline);
-  if (!list.body.is_object()) not_runloop();
+  const RestAnswer list = co_await account.check("/v1/devboxes", one, deadline);
+  if (!list.body.is_object()) not_runloop(account);
   co_return Account{};
 }
 
