@@ -1,4 +1,5 @@
 // The parts of the host that need no cloud: faults, journal, clock, accounts, secrets, routes, variables.
+#include "sandkey/base/async_event.h"
 #include "sandkey/base/error.h"
 #include "sandkey/emulator/accounts.h"
 #include "sandkey/emulator/admin.h"
@@ -218,12 +219,14 @@ class ClockTest : public ::testing::Test {
   }
   asio::awaitable<void> wait_for_alarm(Clock* clock) {
     start_ = clock->now();
-    auto rung = std::make_shared<bool>(false);
-    const Clock::Alarm alarm = clock->at(clock->now() + 20ms, [rung]() -> asio::awaitable<void> {
+    const auto bell = std::make_shared<AsyncEvent>(engine_.executor(0));
+    const auto rung = std::make_shared<bool>(false);
+    const Clock::Alarm alarm = clock->at(clock->now() + 20ms, [bell, rung]() -> asio::awaitable<void> {
       *rung = true;
+      bell->notify_all();
       co_return;
     });
-    while (!*rung) co_await engine_.sleep_for(1ms);
+    while (!*rung) (void)co_await bell->wait();
     EXPECT_GE(clock->now(), start_ + 20ms);
     co_await clock->stop();
   }
