@@ -336,11 +336,13 @@ TEST_F(StreamRoutesTest, TellsItsNumber) {
 }
 
 TEST_F(StreamRoutesTest, EndsWithItsProcessOrWithItsOutput) {
-  // What stays holds the output open until it has said the last word.
-  const std::string script = "mkfifo " + dir_ + "/go; (read x < " + dir_ + "/go; echo late) & echo early";
-  EXPECT_EQ(run(script).out, "early\n");
-  fs::remove(dir_ + "/go");
-  Connection waiting = start("waits", script, {{"to_end_of_output", true}});
+  // What stays holds the output open until it has said the last word. A pipe of its own for each: one that
+  // stays from the first would else take the word that is meant for the second.
+  const auto script = [&](const std::string& pipe) {
+    return "mkfifo " + dir_ + pipe + "; (read x < " + dir_ + pipe + "; echo late) & echo early";
+  };
+  EXPECT_EQ(run(script("/stays")).out, "early\n");
+  Connection waiting = start("waits", script("/go"), {{"to_end_of_output", true}});
   Received got;
   await_output(waiting, got, "early");
   std::ofstream(dir_ + "/go") << "now\n";
