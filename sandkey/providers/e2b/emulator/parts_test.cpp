@@ -52,7 +52,9 @@ class Keys : public ::testing::Test {
   Engine engine_;
   emu::KnownSecrets secrets_;
   emu::Accounts accounts_{
-      {std::string(kNotHex)}, [this](std::string_view name) { return make_key(engine_, name); }, secrets_};
+      {std::string(kBanned), std::string(kNotHex)},
+      [this](std::string_view name) { return make_key(engine_, name); },
+      secrets_};
 };
 
 TEST_F(Keys, HaveTheCloudsForm) {
@@ -72,7 +74,7 @@ TEST_F(Keys, AreLookedAtInTheCloudsOrder) {
     EXPECT_THAT(answer_to(account), Pair(401, invalid + "Cannot get the team for the given API key"));
   }
   EXPECT_THAT(answer("e2b_ABCD"), Pair(401, invalid + "Cannot get the team for the given API key"));
-  EXPECT_THAT(answer_to("banned"), Pair(403, "team is banned"));
+  EXPECT_THAT(answer_to(kBanned), Pair(403, "team is banned"));
   for (const char* account : {"valid", "second", "blocked", "over_quota"}) {
     EXPECT_EQ(answer_to(account).first, 0) << account;
   }
