@@ -157,7 +157,7 @@ ListQuery parse_list_query(const net::HttpExchange& exchange, Templates& templat
   query.paused = states.empty() || states.contains("paused");
   query.ascending = one_of(exchange, "order", "desc", {"asc", "desc"}) == "asc";
   if (const auto text = exchange.query("startedAfter"); text && !text->empty()) {
-    query.after = parse_rfc3339(*text);
+    query.after = emu::parse_rfc3339(*text);
     if (!query.after) refuse_parameter("startedAfter", "value " + *text + ": an invalid date-time");
   }
   if (const auto text = exchange.query("template"); text && !text->empty()) {
