@@ -51,7 +51,7 @@ class Keys : public ::testing::Test {
 
   Engine engine_;
   emu::KnownSecrets secrets_;
-  emu::Accounts accounts_{{std::string(kBanned), std::string(kNotHex)},
+  emu::Accounts accounts_{{std::string(kBanned), std::string(kBlocked), std::string(kNotHex)},
                           [this](std::string_view name) { return make_key(engine_, name); },
                           secrets_};
 };
