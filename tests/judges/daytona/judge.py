@@ -66,12 +66,13 @@ def _():
 
 @check("accounts: without scopes, suspended, over its quota")
 def _():
-    looker, suspended = account("no_scopes"), account("suspended")
+    looker, suspended = account("scopeless"), account("suspended")
     same((ids(looker), ids(suspended)), ([], []))
     thrown(DaytonaForbiddenError, looker.create, "Access denied")
     thrown(DaytonaForbiddenError, lambda: looker.volume.create("no"), "Access denied")
     thrown(DaytonaForbiddenError, suspended.create, "Organization is suspended")
     thrown(DaytonaBadRequestError, account("over_quota").create, "limit exceeded")
+    thrown(DaytonaServiceUnavailableError, account("maintenance").create, "(?i)maintenance")
 
 
 @check("accounts: nobody sees what is another's")
@@ -459,7 +460,7 @@ def _():
 
 @check("faults: statuses, rates, maintenance, answers that are lost")
 def _():
-    for status, kind in ((429, DaytonaRateLimitError), (500, DaytonaInternalServerError), (503, DaytonaServiceUnavailableError)):
+    for status, kind in ((429, DaytonaRateLimitError), (500, DaytonaInternalServerError)):
         fault("GET /sandbox", {"kind": "status", "status": status, "body": {"statusCode": status, "message": "made up"}})
         same(thrown(kind, ids, "made up").status_code, status)
     fault("POST /sandbox", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"},

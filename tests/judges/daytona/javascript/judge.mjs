@@ -45,7 +45,7 @@ for (const account of ['malformed', 'unknown', 'revoked', 'expired']) {
   })
 }
 await check('accounts: a key without scopes looks, and changes nothing', async () => {
-  const looker = as('no_scopes')
+  const looker = as('scopeless')
   assert.deepEqual(await ids({}, looker), [])
   assert.ok((await looker.snapshot.list()).total > 0)
   for (const work of [
@@ -60,6 +60,41 @@ await check('accounts: a suspended organisation looks, and creates nothing', asy
   const suspended = as('suspended')
   assert.deepEqual(await ids({}, suspended), [])
   await thrown(suspended.create(), DaytonaAuthorizationError, /^Organization is suspended/)
+})
+await check('accounts: keys with some of the scopes', async () => {
+  const sandbox = await daytona.create()
+  const [looker, maker] = [as('read_only'), as('no_delete')]
+  const seen = await looker.get(sandbox.id)
+  assert.equal((await seen.process.executeCommand('echo in')).result.trimEnd(), 'in') // membership is enough
+  for (const work of [() => seen.stop(), () => seen.delete(), () => seen.setLabels({}), () => seen.createSshAccess()]) {
+    await thrown(work(), DaytonaAuthorizationError, /^Access denied$/)
+  }
+  const same = await maker.get(sandbox.id)
+  await same.setLabels({ by: 'maker' })
+  await thrown(same.delete(), DaytonaAuthorizationError, /^Access denied$/)
+  await gone(sandbox)
+})
+await check('accounts: a person’s token, with an organisation', async () => {
+  const sandbox = await daytona.create()
+  const { organizationId } = sandbox
+  const person = new Daytona({ jwtToken: accounts.jwt, organizationId, useDeprecatedPolling: true })
+  assert.deepEqual(await ids({}, person), [sandbox.id])
+  assert.equal((await (await person.get(sandbox.id)).process.executeCommand('echo in')).result.trimEnd(), 'in')
+  const lost = new Daytona({ jwtToken: accounts.jwt, organizationId: NOBODY, useDeprecatedPolling: true })
+  await thrown(ids({}, lost), DaytonaAuthorizationError, /Invalid authentication context/)
+  await gone(sandbox)
+})
+await check('accounts: maintenance, for one', async () => {
+  const error = await thrown(as('maintenance').create(), DaytonaServiceUnavailableError, /maintenance/i)
+  assert.equal(error.statusCode, 503)
+})
+await check('accounts: too many requests, for one', async () => {
+  const hasty = as('throttled')
+  let refused
+  for (let i = 0; i < 200 && !refused; ++i) refused = await ids({}, hasty).then(() => null, (error) => error)
+  assert.ok(refused instanceof DaytonaRateLimitError, String(refused))
+  assert.match(refused.message, /Too Many Requests/)
+  assert.ok(Number(refused.headers['retry-after-authenticated']) > 0)
 })
 await check('accounts: over its quota is a bad request', async () => {
   await thrown(as('over_quota').create(), DaytonaBadRequestError, /Total CPU limit exceeded\. Maximum allowed: \d+/)
@@ -420,11 +455,6 @@ await check('faults: a rate limit says when', async () => {
   })
   const error = await thrown(daytona.create(), DaytonaRateLimitError)
   assert.equal(error.headers['retry-after-sandbox-create'], '7')
-})
-await check('faults: maintenance', async () => {
-  await fault('*', { kind: 'status', status: 503, body: { ...ERROR, statusCode: 503, message: 'Daytona is under maintenance' } }, 2)
-  await thrown(daytona.create(), DaytonaServiceUnavailableError, /maintenance/)
-  await thrown(daytona.snapshot.list(), DaytonaServiceUnavailableError, /maintenance/)
 })
 await check('faults: a connection that closes is tried again where nothing can be done twice', async () => {
   await fault('GET /sandbox', { kind: 'drop_before' })
