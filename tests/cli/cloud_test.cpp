@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(
                                  .key_variable = "DAYTONA_API_KEY",
                                  .unknown_key = "dtn_0000000000000000000000000000000000000000",
                                  .refusal = "Daytona does not know this credential"}),
-    [](const auto& info) { return std::string(info.param.provider); });
+    [](const auto& tested) { return std::string(tested.param.provider); });
 
 TEST_P(CliCloud, EveryVerbWorks) {
   program_.environment["PORT_HEADER"] = GetParam().port_header;
