@@ -3,11 +3,17 @@ import asyncio
 import json
 import os
 import re
+import socket
 import sys
 import time
 import traceback
 import urllib.error
 import urllib.request
+
+resolve = socket.getaddrinfo
+# Names below .localhost are this machine: not every system's resolver knows that.
+socket.getaddrinfo = lambda host, *rest, **more: resolve(
+    "127.0.0.1" if isinstance(host, str) and host.endswith(".localhost") else host, *rest, **more)
 
 counts = {"passed": 0, "failed": 0}
 
@@ -52,11 +58,19 @@ def until(what, holds):
     raise AssertionError(f"it never came true: {what}")
 
 
+class Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+opener = urllib.request.build_opener(Stay)
+
+
 def raw(url, method="GET", body=None, headers={}):
-    """A request of the judge's own, which counts for no SDK: status and body."""
+    """A request of the judge's own, which counts for no SDK: status and body. A redirection is an answer."""
     request = urllib.request.Request(url, body, {"User-Agent": "sandkey-judge", **headers}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with opener.open(request, timeout=30) as reply:
             return reply.status, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
