@@ -27,7 +27,8 @@ ApiError refusal_of(const Error& error) {
 
 asio::awaitable<void> refuse(net::HttpExchange& exchange, const ApiError& refusal) {
   emu::Headers headers;
-  if (const auto verdict = retryable(refusal)) headers.emplace_back("X-Should-Retry", *verdict ? "true" : "false");
+  if (const auto verdict = retryable(refusal))
+    headers.emplace_back("X-Should-Retry", *verdict ? "true" : "false");
   headers.emplace_back("X-Runloop-Error-Code", refusal.error_code());
   return emu::reply_text(exchange, refusal.status(), to_body(refusal), std::move(headers));
 }
@@ -64,10 +65,10 @@ asio::awaitable<json::object> read_object(net::HttpExchange& exchange) {
 }
 
 void Api::add(const char* route, Needs needs, Handler handler) {
-  router_.add(route, [this, needs, handler = std::move(handler)](net::HttpExchange& exchange,
-                                                                 Arguments arguments) {
-    return answer_refusals(exchange, run(exchange, needs, handler, std::move(arguments)));
-  });
+  router_.add(route,
+              [this, needs, handler = std::move(handler)](net::HttpExchange& exchange, Arguments arguments) {
+                return answer_refusals(exchange, run(exchange, needs, handler, std::move(arguments)));
+              });
 }
 
 void Api::add_not_emulated(const char* route) {

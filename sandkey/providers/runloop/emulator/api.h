@@ -1,5 +1,5 @@
-// The routes of the REST API, and what all of them have in common: who asks, whether he may, and how a refusal
-// is worded.
+// The routes of the REST API, and what all of them have in common: who asks, whether he may, and how a
+// refusal is worded.
 #pragma once
 
 #include "sandkey/emulator/accounts.h"

@@ -112,7 +112,8 @@ asio::awaitable<void> CommandRoutes::execute(Exchange& exchange, const Account& 
   std::chrono::milliseconds time = kMaxExecutionWait;
   if (const auto seconds = find_number(body, "optimistic_timeout")) {
     if (!(*seconds >= 0)) throw invalid("'optimistic_timeout' is no number of seconds");
-    time = std::min(time, std::chrono::milliseconds(static_cast<std::int64_t>(std::min(*seconds, 1e6) * 1000)));
+    time =
+        std::min(time, std::chrono::milliseconds(static_cast<std::int64_t>(std::min(*seconds, 1e6) * 1000)));
   }
   const DevboxPtr devbox = fleet_.use(account, arguments[0]);
   const ExecutionPtr execution = devbox->executions.start(std::move(request));
@@ -134,7 +135,8 @@ asio::awaitable<void> CommandRoutes::execute_sync(Exchange& exchange, const Acco
                                                   Arguments arguments) {
   const json::object body = co_await read_object(exchange);
   CommandRequest request = parse_command(body);
-  if (parse_flag(body, "attach_stdin").value_or(false)) throw invalid("'attach_stdin' is for execute_async only");
+  if (parse_flag(body, "attach_stdin").value_or(false))
+    throw invalid("'attach_stdin' is for execute_async only");
   const DevboxPtr devbox = fleet_.use(account, arguments[0]);
   const ExecutionPtr execution = devbox->executions.start(std::move(request));
   co_await devbox->executions.wait(execution);

@@ -59,19 +59,41 @@ DevboxRoutes::DevboxRoutes(emu::World& world, Fleet& fleet, Api& api) : world_(w
   add(api, "GET /v1/secrets/{name}", kLook, &DevboxRoutes::get_secret);
   add(api, "POST /v1/secrets/{name}", kUse, &DevboxRoutes::update_secret);
   add(api, "POST /v1/secrets/{name}/delete", kEnd, &DevboxRoutes::delete_secret);
-  for (const char* route :
-       {"POST /v1/devboxes/{id}/create_ssh_key", "POST /v1/devboxes/{id}/create_pty_tunnel",
-        "POST /v1/devboxes/{id}/create_gateway_token", "POST /v1/devboxes/{id}/create_mcp_token",
-        "POST /v1/apikeys", "POST /v1/restricted_keys", "GET /v1/objects", "POST /v1/objects",
-        "GET /v1/objects/{id}", "GET /v1/objects/{id}/download", "GET /v1/objects/list_public",
-        "POST /v1/objects/{id}/complete", "POST /v1/objects/{id}/delete", "GET /v1/network-policies",
-        "POST /v1/network-policies", "GET /v1/network-policies/{id}", "POST /v1/network-policies/{id}",
-        "POST /v1/network-policies/{id}/delete", "GET /v1/gateway-configs", "POST /v1/gateway-configs",
-        "GET /v1/gateway-configs/{id}", "POST /v1/gateway-configs/{id}",
-        "POST /v1/gateway-configs/{id}/delete", "GET /v1/mcp-configs", "POST /v1/mcp-configs",
-        "GET /v1/mcp-configs/{id}", "POST /v1/mcp-configs/{id}", "POST /v1/mcp-configs/{id}/delete",
-        "GET /v1/agents", "POST /v1/agents", "GET /v1/agents/{id}", "GET /v1/scenarios",
-        "POST /v1/scenarios", "GET /v1/benchmarks", "POST /v1/benchmarks"}) {
+  for (const char* route : {"POST /v1/devboxes/{id}/create_ssh_key",
+                            "POST /v1/devboxes/{id}/create_pty_tunnel",
+                            "POST /v1/devboxes/{id}/create_gateway_token",
+                            "POST /v1/devboxes/{id}/create_mcp_token",
+                            "POST /v1/apikeys",
+                            "POST /v1/restricted_keys",
+                            "GET /v1/objects",
+                            "POST /v1/objects",
+                            "GET /v1/objects/{id}",
+                            "GET /v1/objects/{id}/download",
+                            "GET /v1/objects/list_public",
+                            "POST /v1/objects/{id}/complete",
+                            "POST /v1/objects/{id}/delete",
+                            "GET /v1/network-policies",
+                            "POST /v1/network-policies",
+                            "GET /v1/network-policies/{id}",
+                            "POST /v1/network-policies/{id}",
+                            "POST /v1/network-policies/{id}/delete",
+                            "GET /v1/gateway-configs",
+                            "POST /v1/gateway-configs",
+                            "GET /v1/gateway-configs/{id}",
+                            "POST /v1/gateway-configs/{id}",
+                            "POST /v1/gateway-configs/{id}/delete",
+                            "GET /v1/mcp-configs",
+                            "POST /v1/mcp-configs",
+                            "GET /v1/mcp-configs/{id}",
+                            "POST /v1/mcp-configs/{id}",
+                            "POST /v1/mcp-configs/{id}/delete",
+                            "GET /v1/agents",
+                            "POST /v1/agents",
+                            "GET /v1/agents/{id}",
+                            "GET /v1/scenarios",
+                            "POST /v1/scenarios",
+                            "GET /v1/benchmarks",
+                            "POST /v1/benchmarks"}) {
     api.add_not_emulated(route);
   }
 }
@@ -195,8 +217,7 @@ asio::awaitable<void> DevboxRoutes::shut_down(Exchange& exchange, const Account&
   co_await reply(exchange, emulator::to_view(*devbox));
 }
 
-asio::awaitable<void> DevboxRoutes::suspend(Exchange& exchange, const Account& account,
-                                            Arguments arguments) {
+asio::awaitable<void> DevboxRoutes::suspend(Exchange& exchange, const Account& account, Arguments arguments) {
   const DevboxPtr devbox = fleet_.get(account, arguments[0]);
   fleet_.suspend(devbox);
   co_await reply(exchange, emulator::to_view(*devbox));

@@ -20,8 +20,8 @@ constexpr int kKilled = 128 + SIGKILL;
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // A named shell is one bash for each command, which takes over from the one before it through a file: folder,
-// variables and functions. So each command has outputs and a status of its own, and one that says `exit` or is
-// killed does not take the shell with it.
+// variables and functions. So each command has outputs and a status of its own, and one that says `exit` or
+// is killed does not take the shell with it.
 constexpr std::string_view kInShell = R"sh(
 [ -f "$1" ] && . "$1" 2>/dev/null
 __runloop_state=$1 __runloop_command=$2
@@ -58,8 +58,8 @@ Executions::Executions(Engine& engine, asio::any_io_executor executor)
 void Executions::attach(std::shared_ptr<emu::LocalSandbox> local, std::string user, Texts environment) {
   local_ = std::move(local);
   home_ = "/home/" + user;
-  environment_ = {{"PATH", std::string(kPath)}, {"HOME", home_}, {"USER", user},
-                  {"LOGNAME", user},            {"SHELL", "/bin/bash"}, {"LANG", "C.UTF-8"}};
+  environment_ = {{"PATH", std::string(kPath)}, {"HOME", home_},    {"USER", user}, {"LOGNAME", user},
+                  {"SHELL", "/bin/bash"},       {"LANG", "C.UTF-8"}};
   for (const auto& [name, value] : environment) environment_[name] = value;
   shells_.clear();
   ++starts_;
@@ -198,7 +198,8 @@ asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) 
     if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::conflict) throw;
   }
   const Deadline soon = engine_.in(kPatience);
-  while (!execution->over() && engine_.steady_now() < soon) (void)co_await execution->changed.wait_until(soon);
+  while (!execution->over() && engine_.steady_now() < soon)
+    (void)co_await execution->changed.wait_until(soon);
 }
 
 asio::awaitable<bool> Executions::send(ExecutionPtr execution, InputRequest input) {

@@ -38,10 +38,10 @@ struct Execution {
 
   CommandRequest request;
   ExecutionStatus status = ExecutionStatus::queued;
-  int exit_status = 0;                    // once it is completed
-  std::array<Output, 2> outputs = {};     // stdout, stderr
-  AsyncEvent changed;                     // notified when it wrote something or its status is another
-  bool killed = false;                    // to be killed as soon as it runs
+  int exit_status = 0;                 // once it is completed
+  std::array<Output, 2> outputs = {};  // stdout, stderr
+  AsyncEvent changed;                  // notified when it wrote something or its status is another
+  bool killed = false;                 // to be killed as soon as it runs
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
   std::unique_ptr<AgentStream> stream = {};
   bool started = false;  // the stream can be spoken to
@@ -102,7 +102,7 @@ class Executions {
   std::deque<std::string> order_;
   std::map<std::string, std::shared_ptr<Shell>> shells_;
   std::size_t starts_ = 0;  // of sandboxes: a shell's state is of one
-  TaskGroup tasks_;  // last: its tasks use all of the above
+  TaskGroup tasks_;         // last: its tasks use all of the above
 };
 
 // As an id of an execution, and as SDKs make those of commands: its beginning is the time.

@@ -93,7 +93,8 @@ asio::awaitable<void> FileRoutes::send(Exchange& exchange, DevboxPtr devbox, std
   HttpStream file = co_await local->agent().open_file(path);
   std::vector<std::byte> buffer(kPiece);
   // Some of /proc say that they are empty, so the length is told by the end.
-  bool alive = co_await exchange.start(200, as_text ? "text/plain; charset=utf-8" : "application/octet-stream");
+  bool alive =
+      co_await exchange.start(200, as_text ? "text/plain; charset=utf-8" : "application/octet-stream");
   while (alive) {
     const std::size_t size = co_await file.read_some(buffer);
     if (size == 0) break;
@@ -118,7 +119,8 @@ asio::awaitable<void> FileRoutes::download(Exchange& exchange, const Account& ac
 
 // ---- Writing
 
-asio::awaitable<std::string> FileRoutes::obstacle(std::shared_ptr<emu::LocalSandbox> local, std::string path) {
+asio::awaitable<std::string> FileRoutes::obstacle(std::shared_ptr<emu::LocalSandbox> local,
+                                                  std::string path) {
   const Deadline deadline = world_.engine.in(kPatience);
   const RemoteStat there = co_await local->agent().stat(path, deadline);
   if (there.type == RemoteStat::Type::directory) co_return path + ": Is a directory";

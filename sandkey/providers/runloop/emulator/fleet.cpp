@@ -47,8 +47,8 @@ sandbox::Spec spec_of(std::string id, const std::string& user, bool holds_agent)
 std::uint64_t size_of(const fs::path& folder) {
   std::uint64_t total = 0;
   std::error_code error;
-  for (auto each = fs::recursive_directory_iterator(folder, error); each != fs::recursive_directory_iterator();
-       each.increment(error)) {
+  for (auto each = fs::recursive_directory_iterator(folder, error);
+       each != fs::recursive_directory_iterator(); each.increment(error)) {
     if (each->is_regular_file(error) && !each->is_symlink(error)) total += each->file_size(error);
     if (error) break;
   }
@@ -542,7 +542,8 @@ void Fleet::build(const BlueprintPtr& blueprint) {
 asio::awaitable<void> Fleet::run_setup_commands(BlueprintPtr blueprint) {
   const Deadline deadline = world_.engine.in(kBuildPatience);
   sandbox::Spec spec = spec_of("", "user", false);
-  const std::shared_ptr<emu::LocalSandbox> local = co_await world_.sandboxes.create(std::move(spec), deadline);
+  const std::shared_ptr<emu::LocalSandbox> local =
+      co_await world_.sandboxes.create(std::move(spec), deadline);
   Executions executions(world_.engine, executor_);
   std::exception_ptr failure;
   try {
@@ -556,8 +557,8 @@ asio::awaitable<void> Fleet::run_setup_commands(BlueprintPtr blueprint) {
       request.command = command;
       const ExecutionPtr execution = executions.start(std::move(request));
       co_await executions.wait(execution);
-      blueprint->logs.push_back({.time = world_.clock.now(),
-                                 .message = execution->outputs[0].bytes + execution->outputs[1].bytes});
+      blueprint->logs.push_back(
+          {.time = world_.clock.now(), .message = execution->outputs[0].bytes + execution->outputs[1].bytes});
       if (execution->exit_status == 0) continue;
       blueprint->failure_reason = "build_failed";
       break;

@@ -92,7 +92,7 @@ class Fleet {
   asio::any_io_executor executor_;
   Images& images_;
   std::map<std::string, DevboxPtr> devboxes_;
-  std::vector<DevboxPtr> order_;  // oldest first
+  std::vector<DevboxPtr> order_;                // oldest first
   std::shared_ptr<AsyncEvent> images_changed_;  // notified when a snapshot is done, and at the end
   sandkey::emulator::Time last_time_ = {};
   std::size_t folders_ = 0;

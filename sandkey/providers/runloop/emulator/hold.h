@@ -13,17 +13,16 @@
 
 namespace sandkey::runloop::emulator {
 
-// Ends when the time has passed on this machine or on the emulator's clock, whichever is first: a client waits
-// in real time, and a clock that is moved moves all that waits.
+// Ends when the time has passed on this machine or on the emulator's clock, whichever is first: a client
+// waits in real time, and a clock that is moved moves all that waits.
 class Hold {
  public:
   Hold(Engine& engine, sandkey::emulator::Clock& clock, std::shared_ptr<AsyncEvent> event,
        std::chrono::milliseconds time)
       : engine_(engine), event_(std::move(event)), end_(engine.in(time)) {
     // An alarm that has gone off may still be about to run when we have gone.
-    alarm_ = clock.at(clock.now() + time, [passed = passed_, weak = std::weak_ptr(event_)] {
-      return end(passed, weak.lock());
-    });
+    alarm_ = clock.at(clock.now() + time,
+                      [passed = passed_, weak = std::weak_ptr(event_)] { return end(passed, weak.lock()); });
   }
 
   [[nodiscard]] bool over() const { return *passed_ || engine_.steady_now() >= end_; }

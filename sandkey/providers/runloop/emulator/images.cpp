@@ -119,7 +119,8 @@ Images::Images(const Engine& engine, emu::Time now) : engine_(engine) {
   add_public("slow", {.delay = 60s, .failure_reason = {}, .stuck = false}, false, now);
   add_public("stuck", {.delay = 0s, .failure_reason = {}, .stuck = true}, false, now);
   for (const char* reason : {"out_of_memory", "out_of_disk", "execution_failed", "health_check_failed"}) {
-    add_public(std::string("fails_") + reason, {.delay = 0s, .failure_reason = reason, .stuck = false}, false, now);
+    add_public(std::string("fails_") + reason, {.delay = 0s, .failure_reason = reason, .stuck = false}, false,
+               now);
   }
 }
 
@@ -135,7 +136,8 @@ void Images::add_public(std::string name, Flaw flaw, bool holds_agent, emu::Time
   made->holds_agent = holds_agent;
 }
 
-BlueprintPtr Images::add(std::string owner, BlueprintRequest request, json::object parameters, emu::Time now) {
+BlueprintPtr Images::add(std::string owner, BlueprintRequest request, json::object parameters,
+                         emu::Time now) {
   auto made = std::make_shared<Blueprint>();
   made->id = "bpt_" + emu::random_text(engine_, kIdLength, kIdLetters);
   made->owner = std::move(owner);
@@ -147,9 +149,8 @@ BlueprintPtr Images::add(std::string owner, BlueprintRequest request, json::obje
 }
 
 BlueprintPtr Images::blueprint(const std::string& id, const std::string& account) const {
-  const auto found = std::ranges::find_if(blueprints_, [&](const BlueprintPtr& each) {
-    return each->id == id && visible(each->owner, account);
-  });
+  const auto found = std::ranges::find_if(
+      blueprints_, [&](const BlueprintPtr& each) { return each->id == id && visible(each->owner, account); });
   if (found == blueprints_.end()) throw no_such("Blueprint", id);
   return *found;
 }
@@ -192,9 +193,8 @@ SnapshotPtr Images::add_snapshot(std::string owner, SnapshotRequest request, emu
 }
 
 SnapshotPtr Images::snapshot(const std::string& id, const std::string& account) const {
-  const auto found = std::ranges::find_if(snapshots_, [&](const SnapshotPtr& each) {
-    return each->id == id && each->owner == account;
-  });
+  const auto found = std::ranges::find_if(
+      snapshots_, [&](const SnapshotPtr& each) { return each->id == id && each->owner == account; });
   if (found == snapshots_.end()) throw no_such("Snapshot", id);
   return *found;
 }

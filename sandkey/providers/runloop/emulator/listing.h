@@ -17,8 +17,8 @@ namespace sandkey::runloop::emulator {
 inline constexpr std::size_t kDefaultPage = 20;
 inline constexpr std::size_t kMaxPage = 5000;
 
-// The values that `metadata[key]=value` and `metadata[key][in]=a,b` of a query allow, by key. Brackets and all
-// else may be percent-encoded. ApiError(400) for what cannot be decoded.
+// The values that `metadata[key]=value` and `metadata[key][in]=a,b` of a query allow, by key. Brackets and
+// all else may be percent-encoded. ApiError(400) for what cannot be decoded.
 using MetadataFilter = std::map<std::string, std::set<std::string>>;
 [[nodiscard]] MetadataFilter parse_metadata_filter(std::string_view query);
 [[nodiscard]] bool matches(const MetadataFilter& filter, const std::map<std::string, std::string>& metadata);

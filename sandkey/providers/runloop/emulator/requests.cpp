@@ -77,7 +77,8 @@ bool is_even(double number) noexcept {
 void read_custom_size(const json::object& launch, LaunchParameters& made) {
   if (member(launch, "custom_cpu_cores") != nullptr) {
     const auto cores = find_number(launch, "custom_cpu_cores");
-    const bool good = cores && (*cores == 0.5 || *cores == 1 || (*cores >= 2 && is_even(*cores))) && *cores <= 16;
+    const bool good =
+        cores && (*cores == 0.5 || *cores == 1 || (*cores >= 2 && is_even(*cores))) && *cores <= 16;
     if (!good) refuse("custom_cpu_cores", "it is not 0.5, 1 or an even number up to 16");
     made.cpus = *cores;
     made.memory_gib = static_cast<int>(*cores * 2);
@@ -265,7 +266,8 @@ LaunchParameters parse_launch(const json::object& own, const json::object& inher
   if (tier != "standard" && tier != "flex") refuse("provisioning_tier", "it is not standard or flex");
   made.flexible = tier == "flex";
   const std::string architecture = parse_text(made.shown, "architecture").value_or("x86_64");
-  if (architecture != "x86_64" && architecture != "arm64") refuse("architecture", "it is not x86_64 or arm64");
+  if (architecture != "x86_64" && architecture != "arm64")
+    refuse("architecture", "it is not x86_64 or arm64");
   if (member(made.shown, "keep_alive_time_seconds") == nullptr) {
     made.shown["keep_alive_time_seconds"] = kDefaultKeepAlive.count();
   }
@@ -315,8 +317,7 @@ WaitRequest parse_wait(const json::object& body, const std::set<std::string_view
     const auto seconds = find_number(body, "timeout_seconds");
     if (!seconds || !(*seconds >= 0)) refuse("timeout_seconds", "it is no number of seconds");
     const double limit = std::chrono::duration<double>(most).count();
-    request.timeout =
-        std::chrono::milliseconds(static_cast<std::int64_t>(std::min(*seconds, limit) * 1000));
+    request.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(std::min(*seconds, limit) * 1000));
   }
   return request;
 }

@@ -21,9 +21,8 @@ constexpr std::string_view kBearer = "Bearer ";
 constexpr std::string_view kTokenHeader = "x-runloop-tunnel-authorization";
 
 bool is_key(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-  });
+  return !text.empty() &&
+         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
 }
 
 bool is_this_machine(std::string_view name) {
@@ -96,7 +95,8 @@ asio::awaitable<void> Tunnels::serve(net::HttpExchange& exchange, TunnelHost hos
 
 // Returns when it runs.
 asio::awaitable<void> Tunnels::wake(DevboxPtr devbox) {
-  const bool wakes = devbox->launch.wakes_on_http || (devbox->tunnel && devbox->tunnel->settings.wake_on_http);
+  const bool wakes =
+      devbox->launch.wakes_on_http || (devbox->tunnel && devbox->tunnel->settings.wake_on_http);
   if (devbox->status() == Status::suspended) {
     if (!wakes) throw unavailable("The devbox is suspended");
     fleet_.resume(devbox);
