@@ -4,6 +4,7 @@
 #include "sandkey/base/json.h"
 #include "sandkey/emulator/faults.h"
 #include "sandkey/emulator/known_secrets.h"
+#include "sandkey/emulator/rfc3339.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/data_plane.h"
 #include "sandkey/providers/e2b/emulator/listing.h"
@@ -39,8 +40,8 @@ void read_page(std::string_view text) {
 }
 
 void read_time(std::string_view text) {
-  const auto time = parse_rfc3339(text);
-  if (time) require(parse_rfc3339(emulator::to_rfc3339(*time)) == *time);
+  const auto time = emulator::parse_rfc3339(text);
+  if (time) require(emulator::parse_rfc3339(emulator::to_rfc3339(*time)) == *time);
 }
 
 void route(std::string_view text) {

@@ -17,11 +17,9 @@ namespace sandkey::emulator {
 //   unknown         looks right and was never given out
 //   revoked         was given out and taken back
 //   malformed       cannot be a key of this cloud
-//   banned          known, and refused everywhere
-//   blocked         known, and refused wherever something would change
 //   over_quota      works, but has used up what it may have
-inline constexpr std::array<std::string_view, 8> kStandardAccounts{
-    "valid", "second", "unknown", "revoked", "malformed", "banned", "blocked", "over_quota"};
+inline constexpr std::array<std::string_view, 6> kStandardAccounts{"valid",   "second",    "unknown",
+                                                                   "revoked", "malformed", "over_quota"};
 
 struct Account {
   std::string name;

@@ -8,8 +8,6 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <map>
 #include <utility>
 
@@ -28,24 +26,6 @@ asio::awaitable<void> run(Clock::Action action) {
 }
 
 }  // namespace
-
-std::string to_rfc3339(Time time) {
-  const auto since = time.time_since_epoch();
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
-  const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(since - seconds).count();
-  const std::time_t whole = seconds.count();
-  std::tm parts{};
-  ::gmtime_r(&whole, &parts);
-  char text[64];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string made = text;
-  if (rest != 0) {
-    std::snprintf(text, sizeof text, ".%09lld", static_cast<long long>(rest));
-    made += text;
-    made.erase(made.find_last_not_of('0') + 1);
-  }
-  return made + "Z";
-}
 
 struct Clock::Alarm::Entry {
   Action action;

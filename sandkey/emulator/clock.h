@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sandkey/base/engine.h"
+#include "sandkey/emulator/rfc3339.h"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -9,14 +10,8 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <string>
 
 namespace sandkey::emulator {
-
-using Time = std::chrono::system_clock::time_point;
-
-// 2026-11-28T02:37:00.123456789Z: as many digits as there are, none if there are none.
-[[nodiscard]] std::string to_rfc3339(Time time);
 
 // Runs on one executor; not thread-safe.
 class Clock {

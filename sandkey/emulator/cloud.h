@@ -64,6 +64,8 @@ class Cloud {
  public:
   virtual ~Cloud() = default;
 
+  // Where it is served; told once, before the first request.
+  virtual void serve_at(const Addresses&) {}
   [[nodiscard]] virtual const Accounts& accounts() const noexcept = 0;
   // By which the vendor's own SDK finds it, as the account "valid".
   [[nodiscard]] virtual Variables variables(const Addresses& addresses) const = 0;

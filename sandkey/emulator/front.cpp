@@ -71,6 +71,7 @@ Front::Front(World world, const CloudEntry& entry, const asio::any_io_executor& 
   addresses_ = {.http = "http://127.0.0.1:" + port,
                 .https = "https://127.0.0.1:" + tls_port,
                 .domain = host + ":" + tls_port};
+  cloud_->serve_at(addresses_);
 }
 
 asio::awaitable<void> Front::serve(net::HttpExchange& raw) {

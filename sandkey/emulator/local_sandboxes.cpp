@@ -10,7 +10,11 @@
 namespace sandkey::emulator {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::chrono::seconds kClosePatience{10};
+constexpr std::pair<const char*, const char*> kSaved[] = {
+    {"home", "/home"}, {"tmp", "/tmp"}, {"workspace", "/workspace"}};
 
 asio::awaitable<bool> exists(sandbox::SandboxHost& host, std::string id, Deadline deadline) {
   try {
@@ -55,6 +59,24 @@ asio::awaitable<void> LocalSandbox::resume(Deadline deadline) {
 
 asio::awaitable<void> LocalSandbox::destroy(Deadline deadline) {
   return host_.destroy(id_, deadline);
+}
+
+asio::awaitable<void> LocalSandbox::save_files(fs::path to, Deadline deadline) {
+  for (const auto& [name, inside] : kSaved) {
+    const fs::path here = to / name;
+    fs::create_directories(here);
+    const std::string there = inside;
+    co_await agent_.get_tree(there, here, deadline);
+  }
+}
+
+asio::awaitable<void> LocalSandbox::load_files(fs::path from, Deadline deadline) {
+  for (const auto& [name, inside] : kSaved) {
+    const fs::path here = from / name;
+    const std::string there = inside;
+    if (!fs::exists(here)) continue;
+    co_await agent_.put_tree(here, there, deadline);
+  }
 }
 
 LocalSandboxes::LocalSandboxes(Engine& engine, std::filesystem::path folder)

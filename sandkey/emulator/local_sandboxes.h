@@ -31,6 +31,11 @@ class LocalSandbox {
   // Returns when all of it is gone. Idempotent.
   boost::asio::awaitable<void> destroy(Deadline deadline);
 
+  // A copy of what it can write, /home, /tmp and /workspace, into a folder of this machine, and back into one
+  // that has just been made: what lives on where processes do not.
+  boost::asio::awaitable<void> save_files(std::filesystem::path to, Deadline deadline);
+  boost::asio::awaitable<void> load_files(std::filesystem::path from, Deadline deadline);
+
  private:
   sandbox::SandboxHost& host_;
   std::string id_;

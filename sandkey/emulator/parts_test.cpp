@@ -9,6 +9,7 @@
 #include "sandkey/emulator/known_secrets.h"
 #include "sandkey/emulator/program.h"
 #include "sandkey/emulator/random_text.h"
+#include "sandkey/emulator/rfc3339.h"
 #include "sandkey/emulator/router.h"
 
 #include <boost/json/parse.hpp>
@@ -191,6 +192,21 @@ TEST(Rfc3339, HasAsManyDigitsAsThereAre) {
   EXPECT_EQ(to_rfc3339(whole + 120ms), "2026-11-28T02:37:00.12Z");
   EXPECT_EQ(to_rfc3339(whole + 1ns), "2026-11-28T02:37:00.000000001Z");
   EXPECT_EQ(to_rfc3339(Time{} - 1ms), "1969-12-31T23:59:59.999Z");
+}
+
+TEST(Rfc3339, IsReadWithAnyOffset) {
+  const Time time{std::chrono::sys_days(std::chrono::year(2026) / 11 / 28) + 2h + 37min};
+  EXPECT_EQ(parse_rfc3339("2026-11-28T02:37:00Z"), time);
+  EXPECT_EQ(parse_rfc3339("2026-11-28T04:37:00+02:00"), time);
+  EXPECT_EQ(parse_rfc3339("2026-11-27T21:07:00-05:30"), time);
+  EXPECT_EQ(parse_rfc3339("2026-11-28T02:37:00.123456789Z"), time + 123456789ns);
+  EXPECT_EQ(parse_rfc3339(to_rfc3339(time + 5us)), time + 5us);
+  for (const char* bad : {"", "2026-11-28", "2026-13-28T02:37:00Z", "2026-02-30T02:37:00Z",
+                          "2026-11-28T24:00:00Z", "2026-11-28T02:37:00", "2026-11-28T02:37:00.Z",
+                          "2026-11-28T02:37:00.1234567890Z", "2026-11-28T02:37:00Zx",
+                          "2026-11-28T02:37:00+1:00", "1699-12-31T00:00:00Z", "2251-01-01T00:00:00Z"}) {
+    EXPECT_FALSE(parse_rfc3339(bad)) << bad;
+  }
 }
 
 class ClockTest : public ::testing::Test {

@@ -43,12 +43,12 @@ const emu::Account& authenticate(const emu::Accounts& accounts, std::string_view
   if (account == nullptr || account->name == "unknown" || account->name == "revoked") {
     throw invalid("Cannot get the team for the given API key");
   }
-  if (account->name == "banned") throw ApiError(403, "team is banned");
+  if (account->name == kBanned) throw ApiError(403, "team is banned");
   return *account;
 }
 
 void require_unblocked(const emu::Account& account) {
-  if (account.name == "blocked") throw ApiError(403, "team is blocked: missing payment method");
+  if (account.name == kBlocked) throw ApiError(403, "team is blocked: missing payment method");
 }
 
 std::size_t concurrency_limit(const emu::Account& account) noexcept {

@@ -13,7 +13,10 @@ namespace sandkey::e2b::emulator {
 // are malformed, without the prefix ("malformed") or with other letters ("not_hex").
 [[nodiscard]] std::string make_key(const Engine& engine, std::string_view account);
 
-// Kinds besides the standard ones.
+// Kinds besides the standard ones: one that is known and refused everywhere, one that is refused wherever
+// something would change, and the other malformed one.
+inline constexpr std::string_view kBanned = "banned";
+inline constexpr std::string_view kBlocked = "blocked";
 inline constexpr std::string_view kNotHex = "not_hex";
 
 // The account whose key this is. Throws ApiError(401), or ApiError(403) for one that is banned, in the order

@@ -17,8 +17,8 @@ class E2bCloud final : public emu::Cloud {
  public:
   explicit E2bCloud(emu::World& world)
       : accounts_(
-            {std::string(kNotHex)}, [&](std::string_view name) { return make_key(world.engine, name); },
-            world.secrets),
+            {std::string(kBanned), std::string(kBlocked), std::string(kNotHex)},
+            [&](std::string_view name) { return make_key(world.engine, name); }, world.secrets),
         templates_(world.engine, world.clock.now()),
         fleet_(world, world.engine.executor()),
         control_(world, accounts_, templates_, fleet_),

@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/emulator/machine/usage.h"
+#include "sandkey/emulator/replies.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/api_key.h"
 #include "sandkey/providers/e2b/emulator/listing.h"
@@ -22,9 +23,7 @@ namespace sandkey::e2b::emulator {
 namespace {
 
 namespace emu = sandkey::emulator;
-using Header = net::HttpExchange::Header;
 
-constexpr std::string_view kJson = "application/json; charset=utf-8";
 constexpr std::size_t kMaxPage = 100;
 constexpr std::size_t kMaxLogs = 1000;
 constexpr std::size_t kMaxSearch = 256;
@@ -36,26 +35,9 @@ constexpr std::chrono::seconds kDefaultTimeout{15};
 constexpr std::chrono::seconds kDefaultConnectTimeout{300};
 constexpr std::chrono::hours kLogWindow{24 * 7};
 
-using Headers = std::vector<std::pair<std::string, std::string>>;
-
-asio::awaitable<void> reply_page(net::HttpExchange& exchange, json::array list, Headers headers) {
-  const std::vector<Header> views(headers.begin(), headers.end());
-  std::string body = json::serialize(list);
-  co_await exchange.reply(200, std::move(body), kJson, views);
-}
-
-asio::awaitable<void> reply_text(net::HttpExchange& exchange, int status, std::string body) {
-  co_await exchange.reply(status, std::move(body), kJson);
-}
-
-// Not a coroutine: what it is given need not outlive the call.
-asio::awaitable<void> reply_json(net::HttpExchange& exchange, int status, const json::value& value) {
-  return reply_text(exchange, status, json::serialize(value));
-}
-
-asio::awaitable<void> reply_nothing(net::HttpExchange& exchange) {
-  co_await exchange.reply(204, "", "");
-}
+using emu::Headers;
+using emu::reply_json;
+using emu::reply_nothing;
 
 asio::awaitable<json::object> read_body(net::HttpExchange& exchange, bool optional) {
   const std::string body = co_await exchange.read_body(kMaxRequestBody);
@@ -157,7 +139,7 @@ ListQuery parse_list_query(const net::HttpExchange& exchange, Templates& templat
   query.paused = states.empty() || states.contains("paused");
   query.ascending = one_of(exchange, "order", "desc", {"asc", "desc"}) == "asc";
   if (const auto text = exchange.query("startedAfter"); text && !text->empty()) {
-    query.after = parse_rfc3339(*text);
+    query.after = emu::parse_rfc3339(*text);
     if (!query.after) refuse_parameter("startedAfter", "value " + *text + ": an invalid date-time");
   }
   if (const auto text = exchange.query("template"); text && !text->empty()) {
@@ -316,7 +298,7 @@ asio::awaitable<void> ControlPlane::run(Exchange& exchange, Kind kind, Action ac
     co_return;
   }
   std::string body = to_body(*refusal);
-  co_await exchange.reply(refusal->status(), std::move(body), kJson);
+  co_await emu::reply_text(exchange, refusal->status(), std::move(body));
 }
 
 asio::awaitable<void> ControlPlane::health(Exchange& exchange) {
@@ -326,12 +308,12 @@ asio::awaitable<void> ControlPlane::health(Exchange& exchange) {
 // For people who are logged in, which nobody is here.
 asio::awaitable<void> ControlPlane::not_for_keys(Exchange& exchange) {
   std::string body = to_body(ApiError(401, "authorization header is missing"));
-  co_await exchange.reply(401, std::move(body), kJson);
+  co_await emu::reply_text(exchange, 401, std::move(body));
 }
 
 asio::awaitable<void> ControlPlane::unknown(Exchange& exchange) {
   std::string body = to_body(ApiError(404, "validation error: no matching operation was found"));
-  co_await exchange.reply(404, std::move(body), kJson);
+  co_await emu::reply_text(exchange, 404, std::move(body));
 }
 
 asio::awaitable<void> ControlPlane::not_emulated(Exchange&, const Account&, Arguments) {
@@ -515,7 +497,8 @@ asio::awaitable<void> ControlPlane::list_v1(Exchange& exchange, const Account& a
   std::ranges::sort(found, [](const SandboxPtr& a, const SandboxPtr& b) { return a->started > b->started; });
   json::array list;
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
-  co_await reply_page(exchange, std::move(list), Headers());
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer);
 }
 
 asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& account, Arguments) {
@@ -532,7 +515,8 @@ asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& a
   for (const SandboxPtr& each : found) list.emplace_back(to_listed(*each));
   Headers headers = next_header(next);
   if (query.running) headers.emplace_back("X-Total-Running", std::to_string(running));
-  co_await reply_page(exchange, std::move(list), std::move(headers));
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer, std::move(headers));
 }
 
 // ---- Metrics and logs
@@ -570,7 +554,8 @@ asio::awaitable<void> ControlPlane::metrics(Exchange& exchange, const Account& a
     json::object sample = co_await measure(sandbox);
     list.emplace_back(std::move(sample));
   }
-  co_await reply_page(exchange, std::move(list), Headers());
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer);
 }
 
 asio::awaitable<void> ControlPlane::metrics_of_many(Exchange& exchange, const Account& account, Arguments) {
@@ -685,7 +670,8 @@ asio::awaitable<void> ControlPlane::list_snapshots(Exchange& exchange, const Acc
   json::array list;
   for (const Item& item : items) list.emplace_back(to_snapshot_info(*item.made, item.tag));
   Headers headers = next_header(next);
-  co_await reply_page(exchange, std::move(list), std::move(headers));
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer, std::move(headers));
 }
 
 // An account's own: those of everybody are not in it.
@@ -703,7 +689,8 @@ asio::awaitable<void> ControlPlane::list_templates(Exchange& exchange, const Acc
   json::array list;
   for (const Template* made : found) list.emplace_back(to_json(*made));
   Headers headers = next_header(next);
-  co_await reply_page(exchange, std::move(list), std::move(headers));
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer, std::move(headers));
 }
 
 asio::awaitable<void> ControlPlane::find_alias(Exchange& exchange, const Account& account,
@@ -753,7 +740,8 @@ asio::awaitable<void> ControlPlane::list_tags(Exchange& exchange, const Account&
     each["createdAt"] = emu::to_rfc3339(build.created);
     list.emplace_back(std::move(each));
   }
-  co_await reply_page(exchange, std::move(list), Headers());
+  const json::value answer = std::move(list);
+  co_await reply_json(exchange, 200, answer);
 }
 
 asio::awaitable<void> ControlPlane::remove_template(Exchange& exchange, const Account& account,

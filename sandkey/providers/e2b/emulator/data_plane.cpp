@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/emulator/port_traffic.h"
 #include "sandkey/net/http_forward.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <map>
 #include <utility>
@@ -55,18 +55,6 @@ constexpr std::array<std::string_view, 23> kEnvdRoutes{
 };
 constexpr std::string_view kRemoveWatcher = "POST /filesystem.Filesystem/RemoveWatcher";
 
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
-
-std::string_view without_port(std::string_view host) {
-  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
-  return host.substr(0, host.find(':'));
-}
-
 // "localhost" or an address: then only headers can tell.
 bool names_nobody(std::string_view host) {
   return host == "localhost" || host.starts_with('[') ||
@@ -82,33 +70,13 @@ Destination unroutable(std::string problem) {
   return {.sandbox = {}, .port = 0, .problem = std::move(problem)};
 }
 
-Destination destination(std::string_view id, std::string_view port) {
-  const auto value = number(port);
-  if (!value || *value == 0 || *value > 65535) return unroutable("Invalid sandbox port");
+Destination destination(std::string_view id, std::optional<std::uint64_t> port) {
+  if (!port || *port == 0 || *port > 65535) return unroutable("Invalid sandbox port");
   if (!is_id(id)) return unroutable("Invalid sandbox ID");
-  return {.sandbox = std::string(id), .port = *value};
+  return {.sandbox = std::string(id), .port = *port};
 }
 
 // ---- Answers of the proxy
-
-// People look at some of them; programs want JSON.
-bool is_browser(const net::HttpExchange& exchange) {
-  const auto lower = [](std::string_view text) {
-    std::string made(text);
-    std::ranges::transform(made, made.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return made;
-  };
-  const std::string agent = lower(exchange.header("user-agent"));
-  const bool names_one = std::ranges::any_of(
-      std::array<std::string_view, 7>{"mozilla", "chrome", "safari", "firefox", "edge", "opera", "msie"},
-      [&](std::string_view name) { return agent.find(name) != std::string::npos; });
-  const bool is_script = lower(exchange.header("accept")).find("json") != std::string::npos ||
-                         lower(exchange.header("content-type")).find("json") != std::string::npos ||
-                         exchange.header("sec-fetch-dest") == "empty" ||
-                         !exchange.header("x-requested-with").empty();
-  return names_one && !is_script;
-}
 
 std::string html(std::string_view message) {
   return "<!DOCTYPE html><html><head><title>Sandbox</title></head><body><h1>" + std::string(message) +
@@ -116,7 +84,7 @@ std::string html(std::string_view message) {
 }
 
 asio::awaitable<void> refuse_with(net::HttpExchange& exchange, int status, json::object object) {
-  if (is_browser(exchange)) {
+  if (emu::is_browser(exchange)) {
     const json::value* message = find(object, "message");
     std::string page = html(std::string_view(message->get_string()));
     co_await exchange.reply(status, std::move(page), "text/html; charset=utf-8");
@@ -170,17 +138,14 @@ std::string envd_route(const net::HttpExchange& exchange) {
 
 std::optional<Destination> find_destination(std::string_view host, std::string_view id_header,
                                             std::string_view port_header, std::string_view path) {
-  const std::string_view name = without_port(host);
+  const std::string_view name = emu::without_port(host);
   const bool shared = name.starts_with("sandbox.");
   if ((shared || names_nobody(name)) && (!id_header.empty() || !port_header.empty())) {
     if (id_header.empty() || port_header.empty()) return unroutable("missing header");
-    return destination(id_header, port_header);
+    return destination(id_header, emu::parse_number(port_header));
   }
-  const std::string_view label = name.substr(0, name.find('.'));
-  const std::size_t dash = label.find('-');
-  if (dash != std::string_view::npos && label.size() < name.size() && number(label.substr(0, dash))) {
-    const std::string_view rest = label.substr(dash + 1);
-    return destination(rest.substr(0, rest.find('-')), label.substr(0, dash));
+  if (const auto named = emu::parse_port_name(host)) {
+    return destination(named->name.substr(0, named->name.find('-')), named->port);
   }
   if (shared) return unroutable("Invalid host");
   if (path == "/files")
@@ -219,7 +184,7 @@ std::string DataPlane::signer(const net::HttpExchange& exchange) const {
   const std::string signature = exchange.query("signature").value_or("");
   std::optional<std::int64_t> expiration;
   if (const auto text = exchange.query("signature_expiration")) {
-    if (const auto value = number(*text)) expiration = static_cast<std::int64_t>(*value);
+    if (const auto value = emu::parse_number(*text)) expiration = static_cast<std::int64_t>(*value);
   }
   const auto operation =
       exchange.method() == "POST" ? e2b_envd::FileOperation::write : e2b_envd::FileOperation::read;
@@ -336,23 +301,19 @@ asio::awaitable<void> DataPlane::serve_port(net::HttpExchange& exchange, Sandbox
     co_await refuse(exchange, 403, sandbox->id, problem);
     co_return;
   }
-  UniqueFd connection;
+  net::ForwardOptions options;
+  options.dropped_headers = {"e2b-traffic-access-token"};
+  if (sandbox->request.network) options.host = sandbox->request.network->mask_request_host;
+  const std::size_t place = options.host.find("${PORT}");
+  if (place != std::string::npos) options.host.replace(place, 7, std::to_string(port));
   try {
     if (port == e2b_interpreter::kPort && sandbox->interprets) co_await start_interpreter(sandbox);
-    const Deadline deadline = world_.engine.in(kDialPatience);
-    connection = co_await sandbox->local->dial(port, deadline);
-  } catch (const Error&) {  // answered below
+  } catch (const Error&) {  // then its port is not open, which is answered below
   }
-  net::Forwarded result = net::Forwarded::no_answer;
-  if (connection) {
-    net::ForwardOptions options;
-    options.dropped_headers = {"e2b-traffic-access-token"};
-    if (sandbox->request.network) options.host = sandbox->request.network->mask_request_host;
-    const std::size_t place = options.host.find("${PORT}");
-    if (place != std::string::npos) options.host.replace(place, 7, std::to_string(port));
-    result = co_await net::forward(exchange, executor_, std::move(connection), std::move(options));
-  }
-  if (result == net::Forwarded::answered || exchange.replied()) co_return;
+  const Deadline deadline = world_.engine.in(kDialPatience);
+  const bool answered =
+      co_await emu::forward_to_port(exchange, executor_, *sandbox->local, port, std::move(options), deadline);
+  if (answered || exchange.replied()) co_return;
   json::object object = answer(sandbox->id, "The sandbox is running but port is not open");
   object["port"] = port;
   co_await refuse_with(exchange, 502, std::move(object));

@@ -26,9 +26,6 @@ constexpr std::string_view kIdAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr int kConnectRounds = 3;
 constexpr std::size_t kMaxLogs = 1000;      // of one sandbox
 constexpr std::size_t kMaxLogged = 10'000;  // sandboxes
-// What a sandbox can write: it is kept when its memory is not.
-constexpr std::pair<const char*, const char*> kSaved[] = {
-    {"home", "/home"}, {"tmp", "/tmp"}, {"workspace", "/workspace"}};
 
 // As "%q" is in Go.
 std::string quote(const std::string& id) {
@@ -225,7 +222,7 @@ asio::awaitable<void> Fleet::start(SandboxPtr sandbox, fs::path files) {
   try {
     sandbox->local = co_await world_.sandboxes.create(std::move(spec), deadline);
     (void)co_await sandbox->local->agent().greet(deadline);
-    if (!files.empty()) co_await load_files(sandbox, std::move(files));
+    if (!files.empty()) co_await sandbox->local->load_files(std::move(files), deadline);
   } catch (const Error& error) {
     throw_start_failure(error);
   }
@@ -346,26 +343,6 @@ asio::awaitable<void> Fleet::expire(std::weak_ptr<Sandbox> weak) {
 
 // ---- Pausing
 
-asio::awaitable<void> Fleet::save_files(SandboxPtr sandbox, fs::path to) {
-  const Deadline deadline = world_.engine.in(kPatience);
-  for (const auto& [name, inside] : kSaved) {
-    const fs::path here = to / name;
-    fs::create_directories(here);
-    const std::string there = inside;
-    co_await sandbox->local->agent().get_tree(there, here, deadline);
-  }
-}
-
-asio::awaitable<void> Fleet::load_files(SandboxPtr sandbox, fs::path from) {
-  const Deadline deadline = world_.engine.in(kPatience);
-  for (const auto& [name, inside] : kSaved) {
-    const fs::path here = from / name;
-    const std::string there = inside;
-    if (!fs::exists(here)) continue;
-    co_await sandbox->local->agent().put_tree(here, there, deadline);
-  }
-}
-
 asio::awaitable<void> Fleet::put_away(SandboxPtr sandbox, bool with_memory) {
   set_state(*sandbox, State::pausing);
   sandbox->expiry = {};
@@ -377,7 +354,7 @@ asio::awaitable<void> Fleet::put_away(SandboxPtr sandbox, bool with_memory) {
       co_await sandbox->local->pause(world_.engine.in(kPatience));
     } else {
       sandbox->files = new_folder();
-      co_await save_files(sandbox, sandbox->files);
+      co_await sandbox->local->save_files(sandbox->files, world_.engine.in(kPatience));
       co_await sandbox->local->destroy(world_.engine.in(kPatience));
       co_await sandbox->envd->close();
       sandbox->envd.reset();
@@ -426,7 +403,7 @@ asio::awaitable<void> Fleet::bring_back(SandboxPtr sandbox, std::chrono::seconds
       if (sandbox->local) {
         co_await sandbox->local->resume(world_.engine.in(kPatience));
         sandbox->files = new_folder();
-        co_await save_files(sandbox, sandbox->files);
+        co_await sandbox->local->save_files(sandbox->files, world_.engine.in(kPatience));
         co_await sandbox->local->destroy(world_.engine.in(kPatience));
         co_await sandbox->envd->close();
         sandbox->envd.reset();
@@ -504,7 +481,7 @@ asio::awaitable<fs::path> Fleet::snapshot(const emu::Account& account, std::stri
   const fs::path folder = new_folder();
   std::exception_ptr failure;
   try {
-    co_await save_files(sandbox, folder);
+    co_await sandbox->local->save_files(folder, world_.engine.in(kPatience));
   } catch (...) {
     failure = std::current_exception();
   }

@@ -93,8 +93,6 @@ class Fleet {
   asio::awaitable<void> put_away(SandboxPtr sandbox, bool with_memory);
   asio::awaitable<void> end(SandboxPtr sandbox, std::string why);
   asio::awaitable<void> expire(std::weak_ptr<Sandbox> weak);
-  asio::awaitable<void> save_files(SandboxPtr sandbox, std::filesystem::path to);
-  asio::awaitable<void> load_files(SandboxPtr sandbox, std::filesystem::path from);
   void extend(const SandboxPtr& sandbox, std::chrono::seconds timeout, bool may_shorten);
   void set_end(const SandboxPtr& sandbox, sandkey::emulator::Time end);
   void break_traffic(Sandbox& sandbox);

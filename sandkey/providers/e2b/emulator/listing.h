@@ -1,10 +1,9 @@
 // Filters and pages of E2B's lists.
 #pragma once
 
-#include "sandkey/emulator/clock.h"
+#include "sandkey/emulator/rfc3339.h"
 
 #include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,8 +26,5 @@ struct PageToken {
 [[nodiscard]] std::string write_page_token(const PageToken& token, bool ascending);
 // Throws ApiError(400) for one that is none, or belongs to the other order.
 [[nodiscard]] PageToken read_page_token(std::string_view text, bool ascending);
-
-// RFC 3339 with any offset; nothing if it is no time.
-[[nodiscard]] std::optional<sandkey::emulator::Time> parse_rfc3339(std::string_view text);
 
 }  // namespace sandkey::e2b::emulator
