@@ -15,7 +15,9 @@ from daytona import (AsyncDaytona, CodeRunParams, CreateSandboxFromImageParams, 
                      DaytonaTimeoutError, DaytonaUnprocessableEntityError, FileDownloadRequest, FileUpload, Image,
                      ListSandboxesQuery, Resources, SandboxState, SessionExecuteRequest, VolumeMount)
 from daytona.common.pty import PtySize
-from daytona_api_client import ApiKeysApi, ConfigApi, OrganizationsApi, SandboxApi, SnapshotsApi, VolumesApi
+from daytona_api_client import (ApiKeysApi, ConfigApi, HealthApi, OrganizationsApi, RegionsApi, SandboxApi, SnapshotsApi, UsersApi,
+                                VolumesApi)
+from daytona_api_client.exceptions import NotFoundException, UnauthorizedException
 from daytona_toolbox_api_client import FileSystemApi, GitApi, InfoApi, PortApi, ProcessApi, PtyCreateRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
@@ -461,13 +463,13 @@ def _():
 @check("faults: statuses, rates, maintenance, answers that are lost")
 def _():
     for status, kind in ((429, DaytonaRateLimitError), (500, DaytonaInternalServerError)):
-        fault("GET /sandbox", {"kind": "status", "status": status, "body": {"statusCode": status, "message": "made up"}})
+        fault("GET /api/sandbox", {"kind": "status", "status": status, "body": {"statusCode": status, "message": "made up"}})
         same(thrown(kind, ids, "made up").status_code, status)
-    fault("POST /sandbox", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"},
+    fault("POST /api/sandbox", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"},
                             "body": {"statusCode": 429, "message": "ThrottlerException: Too Many Requests"}})
     headers = {name.lower(): value for name, value in thrown(DaytonaRateLimitError, daytona.create).headers.items()}
     same(headers["retry-after-sandbox-create"], "7")
-    fault("POST /sandbox", {"kind": "half"})
+    fault("POST /api/sandbox", {"kind": "half"})
     thrown(DaytonaError, lambda: create(name="lost"))
     gone(daytona.get("lost"))
 
@@ -523,6 +525,37 @@ def _():
     api = SandboxApi(daytona._api_client)
     same(api.get_toolbox_proxy_url(sandbox.id).url, sandbox.toolbox_proxy_url)
     assert InfoApi(sandbox._toolbox_api).get_version().version
+    same(HealthApi(daytona._api_client).health_controller_live_with_http_info().status_code, 200)
+
+
+@check("what keys are not for, and what people may")
+def _():
+    for refused in (ApiKeysApi(daytona._api_client).list_api_keys, UsersApi(daytona._api_client).get_authenticated_user,
+                    OrganizationsApi(daytona._api_client).list_organizations,
+                    lambda: OrganizationsApi(daytona._api_client).get_organization(sandbox.organization_id),
+                    RegionsApi(daytona._api_client).list_shared_regions):
+        thrown(UnauthorizedException, refused, "Invalid credentials")
+    person = Daytona(DaytonaConfig(jwt_token=accounts["jwt"], organization_id=sandbox.organization_id, use_deprecated_polling=True))
+    client = person._api_client
+    assert ApiKeysApi(client).list_api_keys()
+    assert UsersApi(client).get_authenticated_user().id
+    same(OrganizationsApi(client).get_organization(sandbox.organization_id).id, sandbox.organization_id)
+    assert sandbox.organization_id in [each.id for each in OrganizationsApi(client).list_organizations()]
+    assert RegionsApi(client).list_shared_regions()
+    thrown(UnauthorizedException, ApiKeysApi(client).get_current_api_key)
+
+
+@check("relatives, backups, logs of a build")
+def _():
+    api = SandboxApi(daytona._api_client)
+    same((api.get_sandbox_forks(sandbox.id), api.get_sandbox_ancestors(sandbox.id)), ([], []))
+    thrown(NotFoundException, lambda: api.get_sandbox_parent(sandbox.id))
+    same(api.create_backup(sandbox.id).id, sandbox.id)
+    thrown(NotFoundException, lambda: api.get_build_logs_url(sandbox.id))
+    built = daytona.create(CreateSandboxFromImageParams(image="alpine:3.20"))
+    assert built.id in api.get_build_logs_url(built.id).url
+    same(api.get_build_logs_with_http_info(built.id).status_code, 200)
+    gone(built)
 
 
 @check("the end: nothing is left")

@@ -1,5 +1,6 @@
 // Daytona's newest JavaScript SDK drives the control plane of the emulator, which starts this with its variables.
 import assert from 'node:assert/strict'
+import { fileURLToPath } from 'node:url'
 import {
   Daytona, DaytonaAuthenticationError, DaytonaAuthorizationError, DaytonaBadGatewayError, DaytonaBadRequestError, DaytonaConflictError,
   DaytonaConnectionError, DaytonaError, DaytonaInternalServerError, DaytonaNotFoundError, DaytonaRateLimitError,
@@ -166,6 +167,8 @@ await check('create: an image is a build, and has the size that is asked for', a
   assert.match(built.buildInfo.dockerfileContent, /^FROM alpine:3\.20\n(.*\n)*RUN apk add git\n/)
   assert.deepEqual([built.cpu, built.memory, built.disk], [1, 1, 3])
   await gone(built)
+  const copies = Image.base('alpine:3.20').addLocalFile(fileURLToPath(import.meta.url), '/judge.mjs')
+  await thrown(daytona.create({ image: copies }), DaytonaServiceUnavailableError) // files of its own need a storage for them
 })
 await check('create: ephemeral ones are gone when they stop', async () => {
   const sandbox = await daytona.create({ ephemeral: true })
@@ -240,7 +243,7 @@ await check('list: labels, names, states, sizes, time, order, pages', async () =
   assert.deepEqual(await ids({ labels, createdAtAfter: new Date(+new Date(made[2].createdAt) + 1), ...oldest }), expected.slice(3))
   for (const order of ['asc', 'desc']) {
     assert.deepEqual(await ids({ labels, limit: 2, sort: 'createdAt', order }), order === 'asc' ? expected : expected.toReversed())
-    assert.equal((await requests('GET /sandbox')).slice(-3).filter((each) => each.query.includes('limit=2')).length, 3)
+    assert.equal((await requests('GET /api/sandbox')).slice(-3).filter((each) => each.query.includes('limit=2')).length, 3)
   }
   await thrown(ids({ limit: 201 }), DaytonaBadRequestError)
   const [item] = await every(daytona.list({ id: expected[0] }))
@@ -296,8 +299,24 @@ await check('life: labels, intervals, network', async () => {
   await thrown(sandbox.updateNetworkSettings({ networkAllowList: 'everywhere' }), DaytonaBadRequestError)
   await gone(sandbox)
 })
+await check('life: another size, a time to live', async () => {
+  const sandbox = await daytona.create({ image: 'alpine:3.20' })
+  await sandbox.resize({ cpu: 2, memory: 3 })
+  assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.memory, sandbox.disk], ['started', 2, 3, 3])
+  await thrown(sandbox.resize({ cpu: 1 }), DaytonaBadRequestError) // only up while it runs
+  await thrown(sandbox.resize({ disk: 5 }), DaytonaBadRequestError) // only while it is stopped
+  await sandbox.stop()
+  await sandbox.resize({ cpu: 1, disk: 5 })
+  assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.disk], ['stopped', 1, 5])
+  await thrown(sandbox.resize({ disk: 4 }), DaytonaBadRequestError)
+  await sandbox.setTtl(60)
+  const { autoDestroyAt, createdAt } = await daytona.get(sandbox.id)
+  assert.ok(Math.abs(new Date(autoDestroyAt) - new Date(createdAt) - 3_600_000) < 1000, autoDestroyAt)
+  await gone(sandbox)
+}, 60)
 await check('life: what containers do not do', async () => {
   const sandbox = await daytona.create()
+  await thrown(sandbox.setAutoPauseInterval(5), DaytonaUnprocessableEntityError)
   await thrown(sandbox.pause(), DaytonaUnprocessableEntityError)
   await thrown(sandbox.fork(), DaytonaUnprocessableEntityError)
   await thrown(sandbox.recover(), DaytonaBadRequestError, /Sandbox is not in a recoverable state/)
@@ -443,13 +462,13 @@ await check('faults: what statuses are to the SDK', async () => {
     [429, DaytonaRateLimitError], [500, DaytonaInternalServerError], [502, DaytonaBadGatewayError],
     [503, DaytonaServiceUnavailableError], [504, DaytonaTimeoutError],
   ]) {
-    await fault('GET /sandbox', { kind: 'status', status, body: { ...ERROR, statusCode: status, message: 'made up' } })
+    await fault('GET /api/sandbox', { kind: 'status', status, body: { ...ERROR, statusCode: status, message: 'made up' } })
     const error = await thrown(ids(), kind, /made up/)
     assert.equal(error.statusCode, status)
   }
 })
 await check('faults: a rate limit says when', async () => {
-  await fault('POST /sandbox', {
+  await fault('POST /api/sandbox', {
     kind: 'status', status: 429, headers: { 'Retry-After-sandbox-create': '7' },
     body: { ...ERROR, statusCode: 429, error: 'Too Many Requests', message: 'ThrottlerException: Too Many Requests' },
   })
@@ -457,9 +476,9 @@ await check('faults: a rate limit says when', async () => {
   assert.equal(error.headers['retry-after-sandbox-create'], '7')
 })
 await check('faults: a connection that closes is tried again where nothing can be done twice', async () => {
-  await fault('GET /sandbox', { kind: 'drop_before' })
+  await fault('GET /api/sandbox', { kind: 'drop_before' })
   assert.deepEqual(await ids(), [])
-  await fault('POST /sandbox', { kind: 'drop_after' })
+  await fault('POST /api/sandbox', { kind: 'drop_after' })
   await thrown(daytona.create({ name: 'lost' }), DaytonaConnectionError)
   const lost = await daytona.get('lost')
   await thrown(daytona.create({ name: 'lost' }), DaytonaConflictError)
