@@ -1,9 +1,9 @@
 // What clients send to an emulated sandbox of E2B's: envelopes in any pieces, the messages in them, headers,
 // gzip.
 #include "sandkey/base/base64.h"
+#include "sandkey/emulator/machine/gzip.h"
+#include "sandkey/emulator/machine/http_content.h"
 #include "sandkey/providers/e2b/emulator/envd/accounts.h"
-#include "sandkey/providers/e2b/emulator/envd/gzip.h"
-#include "sandkey/providers/e2b/emulator/envd/http_content.h"
 #include "sandkey/providers/e2b/emulator/envd/rpc.h"
 
 #include <algorithm>
@@ -20,6 +20,7 @@ namespace {
 
 using namespace sandkey;
 using namespace sandkey::e2b_envd;
+using namespace sandkey::machine;
 
 struct Outcome {
   std::vector<std::string> messages;

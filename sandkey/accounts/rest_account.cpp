@@ -157,7 +157,10 @@ asio::awaitable<RestAnswer> RestAccount::call(RestCall call) {
   if (call.body) {
     request.headers.set("Content-Type", "application/json");
     request.body = json::serialize(*call.body);
+  } else {
+    request.body = std::move(call.bytes);
   }
+  request.headers.set_all(call.headers);
   HttpResponse response = co_await impl->http->send(std::move(request));
   if (response.status >= 300 && response.status < 400) {
     throw redirect_error(call.operation, response.status, response.headers);

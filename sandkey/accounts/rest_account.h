@@ -42,6 +42,9 @@ struct RestCall {
       {};  // plain text from the API's own prefix on: "/v2/sandboxes"; Endpoint::url() encodes it
   QueryParameters query = {};
   std::optional<json::value> body = std::nullopt;
+  // Instead of `body`: bytes that are no JSON, of the kind that `headers` say.
+  std::string bytes = {};
+  HttpHeaders headers = {};    // besides the credential's, and over those of a JSON body
   std::string operation = {};  // "listing the sandboxes of e2b": begins the message of an error
   Deadline deadline = kNoDeadline;
   std::optional<bool> repeatable = std::nullopt;  // as of HttpRequest

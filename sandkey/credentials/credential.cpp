@@ -19,7 +19,9 @@ Credential::Credential(Data data) : data_(std::move(data)) {
   }
   digest_ = hash.hex_digest();
   identity_ = data_.provider + " " + digest_;
-  for (const auto& [name, place] : data_.endpoints) identity_ += fmt::format(" {}={}", name, place.value);
+  for (const auto* places : {&data_.endpoints, &data_.settings}) {
+    for (const auto& [name, place] : *places) identity_ += fmt::format(" {}={}", name, place.value);
+  }
 }
 
 const Secret& Credential::part(std::string_view name) const {

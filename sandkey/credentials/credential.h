@@ -67,7 +67,7 @@ class Credential {
 
   // Twelve hexadecimal digits of a hash of the parts: the same for the same key, and no part of it.
   [[nodiscard]] std::string fingerprint() const { return digest_.substr(0, 12); }
-  // The whole hash and every endpoint: what two clients must share to be one.
+  // The whole hash, every endpoint and every setting: what two clients must share to be one.
   [[nodiscard]] const std::string& identity() const noexcept { return identity_; }
 
   // Whether every endpoint and setting is the same.

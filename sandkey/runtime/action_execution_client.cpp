@@ -262,7 +262,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       co_await wait_until_alive(deadline);
       phase = "greet the agent";
       (void)co_await agent_->greet(deadline);
-      if (!options_.attach_to_existing && options_.setup_environment) {
+      if (sets_up()) {
         phase = "set up the environment";
         set_status(RuntimeStatus::setting_up_workspace);
         co_await setup_initial_env(deadline);
@@ -314,7 +314,10 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     if (!sandbox_) throw not_connected("resuming");
     const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
     co_await provider_->resume(*sandbox_, deadline);
+    const bool anew = !provider_->capabilities().pause_keeps_processes;
+    if (anew) co_await provider_->start_agent(*sandbox_, deadline);
     co_await wait_until_alive(deadline);
+    if (anew && connected_ && sets_up()) co_await setup_initial_env(deadline);
   }
 
   asio::awaitable<Observation> run_action(Action action) {
@@ -447,13 +450,14 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     co_return *found;
   }
 
-  // For an agent that cannot be reached; it is ours, and so goes before us.
+  // For an agent that cannot be reached; it is ours, and so goes before us. Throws sandbox_dead where the
+  // provider says why.
   asio::awaitable<bool> sandbox_exists() {
     SandboxInfo info;
     try {
       info = co_await provider_->describe(*sandbox_, engine_.in(kAliveTimeout));
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
+      if (error.code() != ErrorCode::not_found) throw;
       info.state = SandboxState::ended;
     }
     co_return info.state != SandboxState::ended;
@@ -470,12 +474,14 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     }
     if (info.state == SandboxState::ended) co_return false;
     if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
-    if (info.lease_end && provider_->capabilities().renew) {
+    const Capabilities can = provider_->capabilities();
+    if (info.lease_end && can.renew) {
       // Who asked for ten minutes does not get an hour because somebody looked in, and loses nothing of an
       // hour to one who needs it for a minute.
       const auto left =
           std::chrono::duration_cast<std::chrono::seconds>(*info.lease_end - engine_.system_now());
-      lease_ = std::max(config_.sandbox.lease.value_or(info.lease.value_or(kDefaultLease)), left);
+      const auto wish = can.fixed_lease ? std::nullopt : config_.sandbox.lease;
+      lease_ = std::max(wish.value_or(info.lease.value_or(kDefaultLease)), left);
     }
     co_return true;
   }
@@ -766,6 +772,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     return std::any_of(options_.plugins.begin(), options_.plugins.end(),
                        [](const PluginRequirement& plugin) { return plugin.name == "jupyter"; });
   }
+
+  [[nodiscard]] bool sets_up() const { return !options_.attach_to_existing && options_.setup_environment; }
 
   asio::awaitable<void> setup_initial_env(Deadline deadline) {
     std::map<std::string, std::string> variables = env_vars_;

@@ -235,13 +235,18 @@ asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
 asio::awaitable<void> AgentClient::require_sandbox(std::string operation) {
   if (!sandbox_check_) co_return;
   bool there = true;
+  std::string why;
   try {
     there = co_await sandbox_check_();
   } catch (const Error& error) {
-    if (error.code() == ErrorCode::cancelled) throw;  // anything else: it is not known
+    if (error.code() == ErrorCode::cancelled) throw;
+    if (error.code() == ErrorCode::sandbox_dead) {
+      there = false;
+      why = std::string(": ") + error.what();
+    }  // anything else: it is not known
   }
   if (there) co_return;
-  const std::string message = operation + ": the sandbox has ended";
+  const std::string message = operation + ": the sandbox has ended" + why;
   throw Error(ErrorCode::sandbox_dead, message,
               {.provider = {},
                .operation = operation,

@@ -1,5 +1,6 @@
 #include "sandkey/runtime/agent_launch.h"
 
+#include "sandkey/base/archive/gunzip.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/own_program.h"
 #include "sandkey/credentials/sha256.h"
@@ -14,8 +15,8 @@
 namespace sandkey {
 namespace {
 
-// Says "running", "started", "absent" or "failed ..." as its last line. Variables of ours do not reach the
-// agent, and so not what it runs.
+// Says "running", "started", "absent", "absent gzip" or "failed ..." as its last line. Variables of ours do
+// not reach the agent, and so not what it runs.
 //
 // Two may run at once: each has an upload of its own, the port goes to one agent, and whoever comes second
 // finds the other's running.
@@ -51,6 +52,10 @@ end_if_running
 
 program=$own/$name
 part=$own/$upload
+if [ -f "$part.gz" ]; then
+  gzip -dc <"$part.gz" >"$part"
+  rm -f "$part.gz"
+fi
 if [ -f "$part" ]; then
   if [ "$(wc -c <"$part")" -eq "$size" ]; then
     chmod 700 "$part" && mv -f "$part" "$program" || fail "cannot use $part"
@@ -67,7 +72,10 @@ if [ ! -x "$program" ]; then
     break
   done
 fi
-[ -n "$program" ] || { echo absent; exit 0; }
+if [ -z "$program" ]; then
+  command -v gzip >/dev/null && echo "absent gzip" || echo absent
+  exit 0
+fi
 
 usable() { [ -d "$dir" ] && [ -w "$dir" ]; }
 usable || mkdir -p "$dir" 2>/dev/null
@@ -140,6 +148,10 @@ struct LoadedProgram {
 
 }  // namespace
 
+std::string AgentProgram::unpacked() const {
+  return gunzip(compressed, size);
+}
+
 std::shared_ptr<const AgentProgram> agent_program(Engine& engine) {
   return engine.shared<LoadedProgram>()->program;
 }
@@ -165,6 +177,7 @@ LaunchOutcome launch_outcome(std::string_view output, std::string_view error_out
   if (exit_code == 0 && last == "running") return LaunchOutcome::running;
   if (exit_code == 0 && last == "started") return LaunchOutcome::started;
   if (exit_code == 0 && last == "absent") return LaunchOutcome::absent;
+  if (exit_code == 0 && last == "absent gzip") return LaunchOutcome::absent_with_gzip;
   constexpr std::size_t kMost = 500;
   std::string said(output.empty() ? error_output.substr(0, kMost) : output.substr(0, kMost));
   for (char& c : said) c = static_cast<unsigned char>(c) < ' ' ? ' ' : c;

@@ -20,6 +20,9 @@ struct AgentProgram {
   std::string name;        // "agent-1f2e3d4c"
   std::string compressed;  // gzip
   std::uint64_t size = 0;  // of the program itself
+
+  // The program itself. Takes some ten milliseconds.
+  [[nodiscard]] std::string unpacked() const;
 };
 // Read once for all users of the engine. Blocks. Throws Error(unsupported) where the program is not
 // installed.
@@ -29,8 +32,8 @@ struct AgentProgram {
 inline constexpr std::uint16_t kCloudAgentPort = 49990;
 
 struct AgentLaunch {
-  // Where the script looks for the program, uncompressed, if it is to be uploaded: below the home of the user
-  // it runs as.
+  // Where the script looks for the program, uncompressed, or with ".gz" after it and compressed, if it is to
+  // be uploaded: below the home of the user it runs as.
   std::string upload_path;
   std::string script;                              // for `sh -c`
   std::map<std::string, std::string> environment;  // of the shell; holds the session key
@@ -39,8 +42,8 @@ struct AgentLaunch {
 [[nodiscard]] AgentLaunch agent_launch(const AgentProgram& program, const Secret& session_key,
                                        const std::string& working_dir, std::uint64_t nonce);
 
-// What the script's output said.
-enum class LaunchOutcome { running, started, absent };
+// What the script's output said. Where there is gzip, the program may be uploaded compressed.
+enum class LaunchOutcome { running, started, absent, absent_with_gzip };
 // Throws Error(unavailable) saying what the script or the agent said instead.
 [[nodiscard]] LaunchOutcome launch_outcome(std::string_view output, std::string_view error_output,
                                            int exit_code);

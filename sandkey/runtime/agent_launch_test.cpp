@@ -99,7 +99,7 @@ class AgentLaunchScript : public testing::Test {
 };
 
 TEST_F(AgentLaunchScript, StartsWhatWasUploadedOnce) {
-  EXPECT_EQ(run(launch()), "absent\n");
+  EXPECT_EQ(run(launch()), "absent gzip\n");
   upload();
   EXPECT_EQ(run(launch()), "started\n");
   EXPECT_TRUE(fs::is_directory(home_ / "work"));
@@ -115,9 +115,28 @@ TEST_F(AgentLaunchScript, StartsWhatWasUploadedOnce) {
   EXPECT_EQ(environment.find("SANDKEY_"), std::string::npos);
 }
 
+TEST_F(AgentLaunchScript, UnpacksWhatWasUploadedCompressed) {
+  fs::create_directories(home_ / ".sandkey");
+  write_file(home_ / (launch().upload_path + ".gz"), program_->compressed);
+  EXPECT_EQ(run(launch()), "started\n");
+  EXPECT_FALSE(fs::exists(home_ / (launch().upload_path + ".gz")));
+}
+
+TEST_F(AgentLaunchScript, ACompressedUploadThatBrokeOffIsNotStarted) {
+  fs::create_directories(home_ / ".sandkey");
+  const std::string half = program_->compressed.substr(0, program_->compressed.size() / 2);
+  write_file(home_ / (launch().upload_path + ".gz"), half);
+  EXPECT_THAT(run(launch()), testing::EndsWith("absent gzip\n"));
+  EXPECT_FALSE(fs::exists(home_ / launch().upload_path));
+}
+
+TEST_F(AgentLaunchScript, TheProgramIsWhatWasCompressed) {
+  EXPECT_EQ(program_->unpacked(), read_file(SANDKEY_AGENT));
+}
+
 TEST_F(AgentLaunchScript, AnUploadThatBrokeOffIsNotStarted) {
   upload(1);
-  EXPECT_EQ(run(launch()), "absent\n");
+  EXPECT_EQ(run(launch()), "absent gzip\n");
   EXPECT_FALSE(fs::exists(home_ / launch().upload_path));
 }
 

@@ -80,7 +80,9 @@ struct Capabilities {
   bool create = true;    // false: an agent somebody else started
   bool accounts = true;  // sandboxes belong to one of several accounts
   bool pause = true;
+  bool pause_keeps_processes = true;  // false: only files outlast a pause, and the agent is started anew
   bool renew = true;
+  bool fixed_lease = false;  // renew() begins the lease anew, as long as it was said to be at creation
   bool expose = true;
   bool image = true;
   bool workspace = false;      // a folder of this machine as the workspace
@@ -124,7 +126,8 @@ class Provider {
   // Where the port inside can be reached until the sandbox ends. Never without a secret, except from this
   // machine.
   virtual asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) = 0;
-  // From now on it may live this long; returns when it would end.
+  // From now on it may live this long (or as long as it was made for: Capabilities::fixed_lease); returns
+  // when it would end.
   virtual asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id,
                                                                        std::chrono::seconds lease,
                                                                        Deadline deadline) = 0;

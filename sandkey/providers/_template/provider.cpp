@@ -1,17 +1,18 @@
 #include "sandkey/providers/_template/provider.h"
 
+#include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/base64.h"
-#include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/credentials/helper_command.h"
 #include "sandkey/runtime/agent_launch.h"
+#include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <utility>
 
 namespace sandkey::example {
@@ -23,13 +24,6 @@ using namespace std::chrono_literals;
 constexpr std::chrono::seconds kLease = 5min;
 constexpr std::size_t kMostPages = 200;  // more is a server going round in circles
 
-// Our labels on a sandbox. What any process must know of it later is in them, and nowhere else.
-constexpr char kOurs[] = "sandkey";  // "true": it is one of ours
-constexpr char kSid[] = "sandkey-sid";
-constexpr char kKept[] = "sandkey-kept";
-constexpr char kLeaseLabel[] = "sandkey-lease";
-constexpr char kDirectory[] = "sandkey-directory";  // the agent's working directory
-
 // A sandbox as the API shows it.
 struct Record {
   SandboxInfo info;
@@ -37,22 +31,12 @@ struct Record {
   std::string directory;
 };
 
-std::string text_of(const json::object& object, std::string_view key) {
-  return std::string(find_string(object, key).value_or(""));
-}
-
 [[noreturn]] void malformed(const std::string& operation, const std::string& what) {
-  throw Error(ErrorCode::protocol, operation + ": " + what,
-              {.provider = "example",
-               .operation = operation,
-               .phase = {},
-               .request_id = {},
-               .processed = Processed::yes});
+  malformed_answer("example", operation, what);
 }
 
 const json::object& object_of(const json::value& body, const std::string& operation) {
-  if (!body.is_object()) malformed(operation, "the answer is no JSON object");
-  return body.get_object();
+  return sandkey::object_of(body, "example", operation);
 }
 
 SandboxState state_of(std::string_view word) {
@@ -64,31 +48,20 @@ SandboxState state_of(std::string_view word) {
 
 Record read_record(const json::value& body, const std::string& operation) {
   const json::object& object = object_of(body, operation);
-  const json::value* labels = find(object, "labels");
-  const json::object none;
-  const json::object& ours = labels != nullptr && labels->is_object() ? labels->get_object() : none;
+  SessionLabels session = session_of(texts_of(object, "labels"));
   Record record;
   record.info.id = {text_of(object, "id")};
   if (record.info.id.value.empty()) malformed(operation, "the answer names no sandbox");
-  record.info.sid = text_of(ours, kSid);
+  record.info.sid = std::move(session.sid);
   record.info.state = state_of(text_of(object, "state"));
-  record.info.kept = text_of(ours, kKept) == "true";
+  record.info.kept = session.kept;
   record.info.created = time_from_text(text_of(object, "created_at"));
   record.info.lease_end = time_from_text(text_of(object, "expires_at"));
   record.info.image = text_of(object, "template");
-  const std::string lease = text_of(ours, kLeaseLabel);
-  long long seconds = kLease.count();
-  std::from_chars(lease.data(), lease.data() + lease.size(), seconds);
-  record.info.lease = std::chrono::seconds(seconds);
+  record.info.lease = session.lease.value_or(kLease);
   record.token = Secret(text_of(object, "token"));
-  record.directory = text_of(ours, kDirectory);
+  record.directory = std::move(session.working_dir);
   return record;
-}
-
-json::object texts(const std::map<std::string, std::string>& map) {
-  json::object object;
-  for (const auto& [name, value] : map) object[name] = value;
-  return object;
 }
 
 // It stands in a path; what the cloud would not call an id names nothing.
@@ -114,13 +87,13 @@ class ExampleProvider final : public Provider {
   [[nodiscard]] Account account() const override { return account_->account(); }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
-    const std::vector<SandboxInfo> found = co_await labelled(kSid, std::move(sid), deadline);
+    const std::vector<SandboxInfo> found = co_await labelled(kSidLabel, std::move(sid), deadline);
     if (found.empty()) co_return std::nullopt;
     co_return found.front().id;
   }
 
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline deadline) override {
-    return labelled(kOurs, "true", deadline);
+    return labelled(kOursLabel, "true", deadline);
   }
 
   asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline deadline) override {
@@ -149,12 +122,9 @@ class ExampleProvider final : public Provider {
     body["template"] = intent.image.empty() ? "base" : intent.image;
     body["ttl_seconds"] = lease.count();
     body["request_id"] = fmt::format("{:016x}", engine_.random());
-    body["environment"] = texts(intent.environment);
-    body["labels"] = texts({{kOurs, "true"},
-                            {kSid, intent.sid},
-                            {kKept, intent.keep ? "true" : "false"},
-                            {kLeaseLabel, std::to_string(lease.count())},
-                            {kDirectory, intent.working_dir}});
+    body["environment"] = to_object(intent.environment);
+    body["labels"] = to_object(to_labels(
+        {.sid = intent.sid, .kept = intent.keep, .lease = lease, .working_dir = intent.working_dir}));
     const std::string operation = "creating a sandbox at example";
     RestAnswer answer = co_await post("/v1/sandboxes", std::move(body), operation, deadline);
     const SandboxId own = read_record(answer.body, operation).info.id;
@@ -167,23 +137,10 @@ class ExampleProvider final : public Provider {
 
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {
     const Record record = co_await get(id, deadline);
-    Engine& engine = engine_;
-    const std::shared_ptr<const AgentProgram> program =
-        co_await run_blocking([&engine] { return agent_program(engine); });
-    const AgentLaunch launch =
-        agent_launch(*program, derived_session_key(record.token), record.directory, engine_.random());
-    LaunchOutcome outcome = co_await run_script(id, launch, deadline);
-    if (outcome != LaunchOutcome::absent) co_return;
-    json::object file;
-    file["path"] = launch.upload_path;
-    file["gzip"] = base64_encode(program->compressed);
-    (void)co_await post(path_of(id, "/files"), std::move(file),
-                        "putting the agent into the sandbox of example", deadline);
-    outcome = co_await run_script(id, launch, deadline);
-    if (outcome == LaunchOutcome::absent) {
-      throw Error(ErrorCode::unavailable,
-                  "starting the agent in the sandbox of example: it was uploaded, but is not there");
-    }
+    Shell shell(*this, std::move(id));
+    Secret key = derived_session_key(record.token);
+    co_await start_cloud_agent(engine_, shell, std::move(key), record.directory, "the sandbox of example",
+                               deadline);
   }
 
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) override {
@@ -239,6 +196,53 @@ class ExampleProvider final : public Provider {
   }
 
  private:
+  // Runs commands in one of them and puts files there, for whoever starts the agent.
+  class Shell final : public CloudShell {
+   public:
+    Shell(ExampleProvider& provider, SandboxId id) : provider_(provider), id_(std::move(id)) {}
+
+    asio::awaitable<ShellResult> run(std::string script, std::map<std::string, std::string> environment,
+                                     Deadline deadline) override {
+      const std::string operation = "starting the agent in the sandbox of example";
+      json::object body;
+      body["shell"] = script;
+      body["environment"] = to_object(environment);
+      const RestAnswer answer =
+          co_await provider_.post(path_of(id_, "/run"), std::move(body), operation, deadline);
+      const json::object& ran = object_of(answer.body, operation);
+      const auto exit_code = find_integer(ran, "exit_code");
+      if (!exit_code) malformed(operation, "it was not told how the command ended");
+      co_return ShellResult{.exit_code = static_cast<int>(*exit_code),
+                            .output = text_of(ran, "stdout"),
+                            .error_output = text_of(ran, "stderr")};
+    }
+
+    asio::awaitable<void> put(std::string path, std::string content, Deadline deadline) override {
+      return send(std::move(path), "base64", std::move(content), deadline);
+    }
+
+    asio::awaitable<bool> put_unpacked(std::string path, std::string compressed, Deadline deadline) override {
+      co_await send(std::move(path), "gzip", std::move(compressed), deadline);
+      co_return true;
+    }
+
+    asio::awaitable<void> require_sandbox(Deadline deadline) override {
+      (void)co_await provider_.get(id_, deadline);
+    }
+
+   private:
+    asio::awaitable<void> send(std::string path, std::string encoding, std::string bytes, Deadline deadline) {
+      json::object file;
+      file["path"] = path;
+      file[encoding] = base64_encode(bytes);
+      (void)co_await provider_.post(path_of(id_, "/files"), std::move(file),
+                                    "putting the agent into the sandbox of example", deadline);
+    }
+
+    ExampleProvider& provider_;
+    const SandboxId id_;
+  };
+
   // All POSTs of this API may be sent again: they say what is to be, or carry a request_id.
   asio::awaitable<RestAnswer> post(std::string path, json::object body, std::string operation,
                                    Deadline deadline) {
@@ -282,18 +286,6 @@ class ExampleProvider final : public Provider {
       }
     }
     malformed(operation, "it has no end");
-  }
-
-  asio::awaitable<LaunchOutcome> run_script(SandboxId id, AgentLaunch launch, Deadline deadline) {
-    const std::string operation = "starting the agent in the sandbox of example";
-    json::object body;
-    body["shell"] = launch.script;
-    body["environment"] = texts(launch.environment);
-    const RestAnswer answer = co_await post(path_of(id, "/run"), std::move(body), operation, deadline);
-    const json::object& ran = object_of(answer.body, operation);
-    const auto exit_code = find_integer(ran, "exit_code");
-    if (!exit_code) malformed(operation, "it was not told how the command ended");
-    co_return launch_outcome(text_of(ran, "stdout"), text_of(ran, "stderr"), static_cast<int>(*exit_code));
   }
 
   // The API refuses with 409 what is so already, and what cannot be now.

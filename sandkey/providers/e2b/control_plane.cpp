@@ -1,5 +1,6 @@
 #include "sandkey/providers/e2b/control_plane.h"
 
+#include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/credentials/helper_command.h"
@@ -15,16 +16,7 @@ constexpr std::size_t kPage = 100;       // the most it gives
 constexpr std::size_t kMostPages = 200;  // more is a server going round in circles
 
 [[noreturn]] void malformed(const std::string& operation, const std::string& what) {
-  throw Error(ErrorCode::protocol, operation + ": " + what,
-              {.provider = "e2b",
-               .operation = operation,
-               .phase = {},
-               .request_id = {},
-               .processed = Processed::yes});
-}
-
-std::string text_of(const json::object& object, std::string_view key) {
-  return std::string(find_string(object, key).value_or(""));
+  malformed_answer("e2b", operation, what);
 }
 
 SandboxKeys read_keys(const json::value& body, const std::string& operation) {
@@ -51,11 +43,7 @@ SandboxRecord read_record(const json::value& body, const std::string& operation)
   record.started = time_from_text(text_of(object, "startedAt"));
   if (!record.paused)
     record.ends = time_from_text(text_of(object, "endAt"));  // else it is when it was paused
-  if (const json::value* metadata = find(object, "metadata"); metadata != nullptr && metadata->is_object()) {
-    for (const auto& [name, value] : metadata->get_object()) {
-      if (value.is_string()) record.metadata[std::string(name)] = std::string(value.get_string());
-    }
-  }
+  record.metadata = texts_of(object, "metadata");
   return record;
 }
 
@@ -67,12 +55,6 @@ std::string filter_text(const Metadata& filter) {
     text += percent_encode(percent_encode(name)) + "=" + percent_encode(percent_encode(value));
   }
   return text;
-}
-
-json::object texts(const std::map<std::string, std::string>& map) {
-  json::object object;
-  for (const auto& [name, value] : map) object[name] = value;
-  return object;
 }
 
 std::string sandbox_path(const std::string& id, const std::string& rest = "") {
@@ -121,8 +103,8 @@ asio::awaitable<SandboxKeys> ControlPlane::create(NewSandbox wanted, Deadline de
   json::object body;
   body["templateID"] = wanted.template_id;
   body["timeout"] = wanted.timeout.count();
-  body["metadata"] = texts(wanted.metadata);
-  if (!wanted.environment.empty()) body["envVars"] = texts(wanted.environment);
+  body["metadata"] = to_object(wanted.metadata);
+  if (!wanted.environment.empty()) body["envVars"] = to_object(wanted.environment);
   if (wanted.internet) body["allow_internet_access"] = *wanted.internet;
   body["network"] = std::move(network);
   body["secure"] = true;  // the first version's default is false

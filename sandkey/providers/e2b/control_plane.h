@@ -8,6 +8,7 @@
 #include "sandkey/accounts/rest_account.h"
 #include "sandkey/base/engine.h"
 #include "sandkey/base/secret.h"
+#include "sandkey/runtime/session_labels.h"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -21,7 +22,7 @@
 
 namespace sandkey::e2b {
 
-using Metadata = std::map<std::string, std::string>;
+using Metadata = Labels;
 
 struct NewSandbox {
   std::string template_id = "base";

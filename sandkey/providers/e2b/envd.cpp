@@ -152,13 +152,13 @@ asio::awaitable<ShellResult> Envd::shell(std::string script, std::map<std::strin
   co_return result;
 }
 
-asio::awaitable<void> Envd::upload(std::string path, std::string compressed, Deadline deadline) {
+asio::awaitable<void> Envd::upload(std::string path, std::string body, Content content, Deadline deadline) {
   const std::string operation = "putting a file into the sandbox of e2b";
   QueryParameters query{{"path", path}};
   HttpRequest made = request("/files", std::move(query), operation, deadline);
   made.headers.set("Content-Type", "application/octet-stream");
-  made.headers.set("Content-Encoding", "gzip");
-  made.body = std::move(compressed);
+  if (content == Content::gzip) made.headers.set("Content-Encoding", "gzip");
+  made.body = std::move(body);
   made.repeatable = true;  // it replaces what is there
   const HttpResponse response = co_await network_->send(std::move(made));
   if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);

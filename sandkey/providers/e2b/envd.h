@@ -6,6 +6,7 @@
 #include "sandkey/base/secret.h"
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/url.h"
+#include "sandkey/runtime/cloud_agent.h"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -24,12 +25,6 @@ struct PortAccess {
   HttpHeaders headers = {};  // routing, where one host serves all sandboxes
 };
 
-struct ShellResult {
-  int exit_code = 0;  // -1: a signal ended it
-  std::string output = {};
-  std::string error_output = {};
-};
-
 class Envd {
  public:
   Envd(std::shared_ptr<HttpTransport> network, PortAccess access, Secret token);
@@ -38,16 +33,18 @@ class Envd {
   // sandbox), unauthenticated, unavailable, protocol, and those of HttpClient.
   asio::awaitable<ShellResult> shell(std::string script, std::map<std::string, std::string> environment,
                                      Deadline deadline);
-  // Makes the file of what `compressed` is with gzip; the path is relative to the user's home.
-  asio::awaitable<void> upload(std::string path, std::string compressed, Deadline deadline);
+  enum class Content { plain, gzip };
+  // Makes the file of the content itself, or of what it is with gzip; the path is relative to the user's
+  // home.
+  asio::awaitable<void> upload(std::string path, std::string body, Content content, Deadline deadline);
 
  private:
   [[nodiscard]] HttpRequest request(std::string path, QueryParameters query, std::string operation,
                                     Deadline deadline) const;
 
-  const std::shared_ptr<HttpTransport> network_;
-  const PortAccess access_;
-  const Secret token_;
+  std::shared_ptr<HttpTransport> network_;
+  PortAccess access_;
+  Secret token_;
 };
 
 }  // namespace sandkey::e2b

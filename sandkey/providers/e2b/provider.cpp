@@ -1,16 +1,17 @@
 #include "sandkey/providers/e2b/provider.h"
 
-#include "sandkey/base/blocking_task.h"
+#include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
 #include "sandkey/providers/e2b/control_plane.h"
 #include "sandkey/providers/e2b/envd.h"
 #include "sandkey/runtime/agent_launch.h"
+#include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -23,51 +24,68 @@ using namespace std::chrono_literals;
 // How long a sandbox lives that nobody renews; it is renewed while a runtime is connected.
 constexpr std::chrono::seconds kLease = 5min;
 
-// Our labels, in the metadata of a sandbox.
-constexpr char kOurs[] = "sandkey";  // "true": it is one of ours
-constexpr char kSid[] = "sandkey-sid";
-constexpr char kKept[] = "sandkey-kept";
-constexpr char kLeaseLabel[] = "sandkey-lease";
-constexpr char kDirectory[] = "sandkey-directory";  // the agent's working directory
-constexpr char kAttempt[] = "sandkey-attempt";      // by which the sandbox of one create() is found again
-
 constexpr char kDefaultTemplate[] = "base";
 
 // On these one host serves all sandboxes, told apart by headers, and so one connection does.
 constexpr std::array<std::string_view, 4> kSharedDomains{"e2b.app", "e2b.dev", "e2b.pro", "e2b-staging.dev"};
 
 std::chrono::seconds lease_of(const Metadata& metadata) {
-  const auto label = metadata.find(kLeaseLabel);
-  long long seconds = 0;
-  if (label != metadata.end()) {
-    const std::string& text = label->second;
-    std::from_chars(text.data(), text.data() + text.size(), seconds);
-  }
-  return seconds > 0 ? std::chrono::seconds(seconds) : kLease;
-}
-
-std::string directory_of(const Metadata& metadata) {
-  const auto label = metadata.find(kDirectory);
-  return label != metadata.end() && !label->second.empty() ? label->second : "/workspace";
+  return session_of(metadata).lease.value_or(kLease);
 }
 
 SandboxInfo to_info(SandboxRecord record) {
+  SessionLabels session = session_of(record.metadata);
   SandboxInfo info;
   info.id = {std::move(record.id)};
-  info.sid = record.metadata[kSid];
+  info.sid = std::move(session.sid);
   info.state = record.paused ? SandboxState::paused : SandboxState::running;
-  info.kept = record.metadata[kKept] == "true";
+  info.kept = session.kept;
   info.created = record.started;
-  info.lease = lease_of(record.metadata);
+  info.lease = session.lease.value_or(kLease);
   info.lease_end = record.ends;
   info.image = std::move(record.template_id);
   return info;
 }
 
-// Whether the request may have been carried out though it failed.
-bool is_ambiguous(const Error& error) {
-  return error.context().processed != Processed::no && error.code() != ErrorCode::cancelled;
-}
+// A sandbox through its envd, for whoever puts the agent there.
+class EnvdShell final : public CloudShell {
+ public:
+  EnvdShell(ControlPlane& control, Envd envd, std::string id)
+      : control_(control), envd_(std::move(envd)), id_(std::move(id)) {}
+
+  asio::awaitable<ShellResult> run(std::string script, std::map<std::string, std::string> environment,
+                                   Deadline deadline) override {
+    return envd_.shell(std::move(script), std::move(environment), deadline);
+  }
+
+  asio::awaitable<void> put(std::string path, std::string content, Deadline deadline) override {
+    return envd_.upload(std::move(path), std::move(content), Envd::Content::plain, deadline);
+  }
+
+  asio::awaitable<bool> put_unpacked(std::string path, std::string compressed, Deadline deadline) override {
+    co_await envd_.upload(std::move(path), std::move(compressed), Envd::Content::gzip, deadline);
+    co_return true;
+  }
+
+  asio::awaitable<void> require_sandbox(Deadline deadline) override {
+    bool gone = false;
+    try {
+      (void)co_await control_.get(id_, deadline);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found) throw;
+      gone = true;
+    }
+    if (gone) {
+      throw Error(ErrorCode::sandbox_dead,
+                  "starting the agent in the sandbox " + id_ + " of e2b: the sandbox has ended");
+    }
+  }
+
+ private:
+  ControlPlane& control_;
+  Envd envd_;
+  const std::string id_;
+};
 
 class E2BProvider final : public Provider {
  public:
@@ -87,14 +105,14 @@ class E2BProvider final : public Provider {
   [[nodiscard]] Account account() const override { return account_->account(); }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
-    Metadata filter{{kSid, std::move(sid)}};
+    Metadata filter{{kSidLabel, std::move(sid)}};
     const std::vector<SandboxRecord> records = co_await control_.list(std::move(filter), deadline);
     if (records.empty()) co_return std::nullopt;
     co_return SandboxId{records.front().id};
   }
 
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline deadline) override {
-    Metadata filter{{kOurs, "true"}};
+    Metadata filter{{kOursLabel, "true"}};
     std::vector<SandboxRecord> records = co_await control_.list(std::move(filter), deadline);
     std::vector<SandboxInfo> infos;
     for (SandboxRecord& record : records) infos.push_back(to_info(std::move(record)));
@@ -135,18 +153,17 @@ class E2BProvider final : public Provider {
     wanted.timeout = intent.lease.value_or(kLease);
     wanted.environment = intent.environment;
     wanted.internet = intent.network;
-    wanted.metadata = {{kOurs, "true"},
-                       {kSid, intent.sid},
-                       {kKept, intent.keep ? "true" : "false"},
-                       {kLeaseLabel, std::to_string(wanted.timeout.count())},
-                       {kDirectory, intent.working_dir},
-                       {kAttempt, attempt}};
+    wanted.metadata = to_labels({.sid = intent.sid,
+                                 .kept = intent.keep,
+                                 .lease = wanted.timeout,
+                                 .working_dir = intent.working_dir,
+                                 .attempt = attempt});
     std::optional<SandboxKeys> made;
     std::optional<Error> lost;
     try {
       made.emplace(co_await control_.create(wanted, deadline));
     } catch (const Error& error) {
-      if (!is_ambiguous(error)) throw;
+      if (!may_have_happened(error)) throw;
       lost = error;
     }
     if (lost) made = co_await recover(wanted, attempt, *lost, deadline);
@@ -158,7 +175,8 @@ class E2BProvider final : public Provider {
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {
     const std::shared_ptr<Known> known = co_await known_of(id.value, deadline);
     if (!known->fresh) {
-      const bool answers = co_await agent_answers(*known, deadline);
+      AgentAccess access = access_to_agent(*known);
+      const bool answers = co_await agent_answers(engine_, *network_, std::move(access), deadline);
       if (answers) co_return;
     }
     co_await launch(known, deadline);
@@ -209,7 +227,7 @@ class E2BProvider final : public Provider {
     const SandboxRecord record = co_await control_.get(id.value, deadline);
     if (!record.paused) co_return;
     SandboxKeys keys = co_await control_.connect(id.value, lease_of(record.metadata), deadline);
-    remember(std::move(keys), directory_of(record.metadata), false);
+    remember(std::move(keys), session_of(record.metadata).working_dir, false);
   }
 
   asio::awaitable<void> destroy(SandboxId id, Deadline deadline) override {
@@ -253,7 +271,7 @@ class E2BProvider final : public Provider {
     // Connecting only ever lengthens the life of one that runs, so the shortest time changes nothing.
     const std::chrono::seconds timeout = record.paused ? lease_of(record.metadata) : 1s;
     SandboxKeys keys = co_await control_.connect(id, timeout, deadline);
-    remember(std::move(keys), directory_of(record.metadata), false);
+    remember(std::move(keys), session_of(record.metadata).working_dir, false);
     co_return lookup(id);
   }
 
@@ -263,7 +281,7 @@ class E2BProvider final : public Provider {
                                        Deadline deadline) {
     constexpr int kLooks = 5;
     std::chrono::milliseconds pause = 100ms;
-    const Metadata filter{{kAttempt, attempt}};
+    const Metadata filter{{kAttemptLabel, attempt}};
     for (int look = 0; look < kLooks; ++look) {
       if (engine_.in(pause) >= deadline) throw_error(lost);
       co_await engine_.sleep_for(pause);
@@ -320,76 +338,12 @@ class E2BProvider final : public Provider {
             .headers = std::move(access.headers)};
   }
 
-  // Whether the agent runs and takes our key.
-  asio::awaitable<bool> agent_answers(const Known& known, Deadline deadline) {
-    AgentAccess access = access_to_agent(known);
-    HttpRequest request;
-    request.url = access.endpoint.url("/sandkey/v1/hello");
-    request.headers = std::move(access.headers);
-    request.headers.set("X-Session-API-Key", access.session_key);
-    request.operation = "asking whether the agent runs";
-    request.deadline = std::min(deadline, engine_.in(5s));
-    int status = 0;
-    try {
-      const HttpResponse response = co_await network_->send(std::move(request));
-      status = response.status;
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::cancelled) throw;
-    }
-    co_return status == 200;
-  }
-
   asio::awaitable<void> launch(std::shared_ptr<Known> known, Deadline deadline) {
-    Engine& engine = engine_;
-    const std::shared_ptr<const AgentProgram> program =
-        co_await run_blocking([&engine] { return agent_program(engine); });
-    const AgentLaunch script = agent_launch(*program, derived_session_key(known->keys.envd_token),
-                                            known->working_dir, engine_.random());
     Envd envd(network_, access_to(known->keys, kEnvdPort), known->keys.envd_token.clone());
-    LaunchOutcome outcome = co_await run_script(envd, known->keys.id, script, deadline);
-    if (outcome != LaunchOutcome::absent) co_return;
-    co_await envd.upload(script.upload_path, program->compressed, deadline);
-    outcome = co_await run_script(envd, known->keys.id, script, deadline);
-    if (outcome == LaunchOutcome::absent) {
-      throw Error(
-          ErrorCode::unavailable,
-          "starting the agent in the sandbox of e2b: it was uploaded, but is not there; is its disk full?");
-    }
-  }
-
-  // The script does nothing twice, so it may be sent again when nobody answered, as can be in a sandbox's
-  // first moments.
-  asio::awaitable<LaunchOutcome> run_script(Envd& envd, std::string id, AgentLaunch script,
-                                            Deadline deadline) {
-    std::chrono::milliseconds pause = 50ms;
-    for (;;) {
-      std::optional<Error> failed;
-      try {
-        const ShellResult result = co_await envd.shell(script.script, script.environment, deadline);
-        co_return launch_outcome(result.output, result.error_output, result.exit_code);
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::unavailable || error.context().operation.empty()) throw;
-        failed = error;
-      }
-      co_await require_sandbox(id, deadline);
-      if (engine_.in(pause) >= deadline || pause > 2s) throw_error(*failed);
-      co_await engine_.sleep_for(pause);
-      pause *= 2;
-    }
-  }
-
-  asio::awaitable<void> require_sandbox(std::string id, Deadline deadline) {
-    bool gone = false;
-    try {
-      (void)co_await control_.get(id, deadline);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_found) throw;
-      gone = true;
-    }
-    if (gone) {
-      throw Error(ErrorCode::sandbox_dead,
-                  "starting the agent in the sandbox " + id + " of e2b: the sandbox has ended");
-    }
+    EnvdShell shell(control_, std::move(envd), known->keys.id);
+    Secret key = derived_session_key(known->keys.envd_token);
+    co_await start_cloud_agent(engine_, shell, std::move(key), known->working_dir, "the sandbox of e2b",
+                               deadline);
   }
 
   Engine& engine_;

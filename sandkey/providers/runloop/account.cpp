@@ -16,6 +16,8 @@ constexpr ErrorRule kErrors[] = {
      .code = ErrorCode::permission_denied,
      .meaning = "the key may not do this",
      .next = "give a restricted key (rk_...) the scope it lacks, or use another"},
+    // It held a question as long as it holds one, or waited as long for our bytes.
+    {.status = 408, .code = ErrorCode::deadline_exceeded},
     {.status = 429, .code = ErrorCode::rate_limited, .meaning = "Runloop was asked too often"},
 };
 

@@ -5,10 +5,8 @@ import os
 import re
 import sys
 import time
-import traceback
-import urllib.error
-import urllib.request
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from e2b import (AsyncSandbox, AuthenticationException, CommandExitException, FileNotFoundException,
                  InvalidArgumentException, PtySize, RateLimitException, Sandbox, SandboxException,
@@ -32,68 +30,12 @@ from e2b.api.client_sync import get_api_client
 from e2b.connection_config import ConnectionConfig
 from e2b_code_interpreter import Sandbox as Interpreter
 
-counts = {"passed": 0, "failed": 0}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
+from kit import Emulated, admin, alive, check, finish, raw, same, thrown, until  # noqa: E402
 
-
-def check(name):
-    """One case: runs at once, and says whether it passed."""
-    def run(work):
-        start = time.monotonic()
-        try:
-            asyncio.run(work()) if asyncio.iscoroutinefunction(work) else work()
-            counts["passed"] += 1
-            print(f"ok      {name} ({1000 * (time.monotonic() - start):.0f} ms)", flush=True)
-        except Exception:
-            counts["failed"] += 1
-            print(f"FAILED  {name}: {traceback.format_exc()}", flush=True)
-    return run
-
-
-def same(got, wanted):
-    assert got == wanted, f"{got!r} instead of {wanted!r}"
-
-
-def thrown(kind, work, message=""):
-    try:
-        work()
-    except kind as error:
-        assert re.search(message, str(error)), f"{error!r} says nothing of {message!r}"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
-
-
-def until(what, holds):
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"it never came true: {what}")
-
-
-def raw(url, method="GET", body=None, headers={}):
-    """A request of the judge's own, which counts for no SDK: status and body."""
-    request = urllib.request.Request(url, body, {"User-Agent": "sandkey-judge", **headers}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return reply.status, reply.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def admin(method, path, body=None):
-    status, answer = raw(f"{os.environ['SANDKEY_EMULATOR_URL']}/_emulator/{path}", method,
-                         None if body is None else json.dumps(body).encode(),
-                         {"X-Emulator-Key": os.environ["SANDKEY_EMULATOR_KEY"]})
-    assert status < 300, answer
-    return json.loads(answer) if answer else None
-
-
-def fault(route, made, times=1):
-    admin("POST", "faults", {"provider": "e2b", "route": route, "times": times, "fault": made})
-
-
-def alive():
-    return [each["id"] for each in admin("GET", "sandboxes")["sandboxes"]]
+emulated = Emulated("e2b")
+accounts, fault = emulated.accounts, emulated.fault
+NOBODY = "i00000000000000000000"
 
 
 def every(paginator):
@@ -102,9 +44,6 @@ def every(paginator):
         found += paginator.next_items()
     return found
 
-
-accounts = admin("GET", "accounts")["e2b"]
-NOBODY = "i00000000000000000000"
 
 # ---- Accounts
 
@@ -553,5 +492,4 @@ def _():
     same(alive(), [])
 
 
-print("%(passed)d passed, %(failed)d failed" % counts)
-sys.exit(0 if counts["failed"] == 0 else 1)
+finish()

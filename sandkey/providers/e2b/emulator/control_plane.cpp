@@ -1,10 +1,10 @@
 #include "sandkey/providers/e2b/emulator/control_plane.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/emulator/machine/usage.h"
 #include "sandkey/emulator/replies.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 #include "sandkey/providers/e2b/emulator/api_key.h"
-#include "sandkey/providers/e2b/emulator/envd/metrics.h"
 #include "sandkey/providers/e2b/emulator/listing.h"
 #include "sandkey/providers/e2b/emulator/requests.h"
 
@@ -523,24 +523,20 @@ asio::awaitable<void> ControlPlane::list_v2(Exchange& exchange, const Account& a
 
 asio::awaitable<json::object> ControlPlane::measure(SandboxPtr sandbox) {
   const emu::Time now = world_.clock.now();
-  e2b_envd::Metrics metrics(sandbox->local->agent(),
+  machine::UsageMeter meter(sandbox->local->agent(),
                             {.processors = static_cast<unsigned>(sandbox->cpus),
                              .memory_bytes = static_cast<std::uint64_t>(sandbox->memory_mb) * 1024 * 1024});
-  const json::object measured = co_await metrics.measure("/home/user");
-  const auto value = [&](std::string_view key) {
-    const json::value* found = find(measured, key);
-    return found == nullptr ? json::value(0) : *found;
-  };
+  const machine::Usage usage = co_await meter.measure("/home/user");
   json::object object;
   object["timestamp"] = emu::to_rfc3339(now);
   object["timestampUnix"] = milliseconds_of(now) / 1000;
-  object["cpuCount"] = value("cpu_count");
-  object["cpuUsedPct"] = value("cpu_used_pct");
-  object["memUsed"] = value("mem_used");
-  object["memTotal"] = value("mem_total");
-  object["memCache"] = value("mem_cache");
-  object["diskUsed"] = value("disk_used");
-  object["diskTotal"] = value("disk_total");
+  object["cpuCount"] = usage.processors;
+  object["cpuUsedPct"] = usage.processor_percent;
+  object["memUsed"] = usage.memory_used;
+  object["memTotal"] = usage.memory_total;
+  object["memCache"] = usage.memory_cached;
+  object["diskUsed"] = usage.disk_used;
+  object["diskTotal"] = usage.disk_total;
   co_return object;
 }
 

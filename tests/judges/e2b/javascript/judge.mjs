@@ -5,7 +5,9 @@ import {
   ApiClient, AuthenticationError, BuildError, CommandExitError, ConnectionConfig, FileNotFoundError, InvalidArgumentError,
   RateLimitError, Sandbox, SandboxError, SandboxNotFoundError, Secret, ServiceBusyError, Template, TimeoutError, Volume,
 } from 'e2b'
-import { accounts, admin, alive, bytes, check, fail, fault, faultsEnd, finish, raw, requests, text, thrown, until } from './kit.mjs'
+import { admin, alive, bytes, check, emulated, fail, faultsEnd, finish, raw, text, thrown, until } from './kit.mjs'
+
+const { accounts, fault, requests } = await emulated('e2b')
 
 const ids = (list) => list.map((each) => each.sandboxId)
 const all = async (paginator) => {

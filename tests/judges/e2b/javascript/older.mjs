@@ -2,13 +2,12 @@
 // The oldest knows E2B_DOMAIN only, so it goes by hosts' names over TLS. Names below .localhost are this machine: not every
 // system's resolver knows that, so it is told here.
 import assert from 'node:assert/strict'
-import dns from 'node:dns'
 import * as One from 'e2b-v1'
 import * as Two from 'e2b-v2'
-import { accounts, alive, check, fail, finish, raw, requests, text, thrown, until } from './kit.mjs'
+import { alive, check, emulated, fail, finish, raw, text, thrown, until } from './kit.mjs'
+import './localhost.mjs'
 
-const lookup = dns.lookup
-dns.lookup = (name, options, done) => lookup(/\.localhost$/.test(name) ? '127.0.0.1' : name, options, done)
+const { accounts, requests } = await emulated('e2b')
 
 const ids = (list) => list.map((each) => each.sandboxId)
 

@@ -1,11 +1,7 @@
 // The scenario of compare.py by E2B's JavaScript SDK: the same steps as client_scenario.cpp, answered in the same way.
-import dns from 'node:dns'
-import readline from 'node:readline'
 import { Sandbox } from 'e2b'
-
-// Names below .localhost are this machine: not every system's resolver knows that.
-const lookup = dns.lookup
-dns.lookup = (name, options, done) => lookup(/\.localhost$/.test(name) ? '127.0.0.1' : name, options, done)
+import './localhost.mjs'
+import { play } from './player.mjs'
 
 const sid = process.argv[2]
 const metadata = { sandkey: 'true', 'sandkey-sid': sid }
@@ -59,12 +55,4 @@ const steps = {
   'kill-again': () => sandbox.kill(),
 }
 
-for await (const step of readline.createInterface({ input: process.stdin })) {
-  let said
-  try {
-    said = { value: await steps[step]() }
-  } catch (error) {
-    said = { error: String(error?.stack ?? error) }
-  }
-  console.log(JSON.stringify(said))
-}
+await play(steps)

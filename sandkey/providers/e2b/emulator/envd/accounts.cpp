@@ -2,28 +2,19 @@
 
 #include "sandkey/base/base64.h"
 #include "sandkey/base/error.h"
+#include "sandkey/emulator/machine/file_text.h"
 
 #include <charconv>
 #include <chrono>
 #include <cstddef>
-#include <filesystem>
 #include <utility>
 #include <vector>
 
 namespace sandkey::e2b_envd {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::size_t kMaxTable = std::size_t{1024} * 1024;
 constexpr std::chrono::seconds kPatience{30};
-
-// Without a '/' at its end.
-std::string clean(const fs::path& path) {
-  std::string text = path.lexically_normal().string();
-  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
-  return text;
-}
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -48,22 +39,7 @@ std::string resolve_path(std::string_view path, const Account& account, std::str
     path.remove_prefix(1);
     while (path.starts_with('/')) path.remove_prefix(1);
   }
-  return clean(fs::path(account.home) / path);
-}
-
-std::string base_name(std::string_view path) {
-  if (path.empty()) return ".";
-  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  if (path == "/") return "/";
-  const std::size_t slash = path.rfind('/');
-  return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
-}
-
-std::string parent_of(std::string_view path) {
-  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string_view::npos) return ".";
-  return slash == 0 ? "/" : std::string(path.substr(0, slash));
+  return machine::absolute_path(path, account.home);
 }
 
 std::optional<std::string> basic_user(std::string_view authorization) {

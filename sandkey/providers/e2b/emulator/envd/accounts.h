@@ -34,10 +34,6 @@ class PathError : public std::runtime_error {
 [[nodiscard]] std::string resolve_path(std::string_view path, const Account& account,
                                        std::string_view workdir);
 
-// The last component, as for a file's name: "/" for the root, "." for nothing.
-[[nodiscard]] std::string base_name(std::string_view path);
-[[nodiscard]] std::string parent_of(std::string_view path);
-
 // The user in an Authorization header; nothing if it is not of the Basic kind.
 [[nodiscard]] std::optional<std::string> basic_user(std::string_view authorization);
 

@@ -33,17 +33,6 @@ TEST(Paths, EmptyOnesAreTheWorkFolderOrTheHome) {
   EXPECT_EQ(resolve_path("", kUser, ""), "/home/user");
 }
 
-TEST(Paths, NamesAndParents) {
-  EXPECT_EQ(base_name("/a/b"), "b");
-  EXPECT_EQ(base_name("/a/b/"), "b");
-  EXPECT_EQ(base_name("/"), "/");
-  EXPECT_EQ(base_name(""), ".");
-  EXPECT_EQ(parent_of("/a/b"), "/a");
-  EXPECT_EQ(parent_of("/a/b/"), "/a");
-  EXPECT_EQ(parent_of("/a"), "/");
-  EXPECT_EQ(parent_of("a"), ".");
-}
-
 TEST(BasicUser, IsWhatStandsBeforeTheColon) {
   EXPECT_EQ(basic_user("Basic dXNlcjo="), "user");
   EXPECT_EQ(basic_user("basic cm9vdDpwdw=="), "root");

@@ -1,8 +1,10 @@
 #include "sandkey/providers/e2b/emulator/envd/envd_server.h"
 
-#include "sandkey/base/async_event.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/emulator/machine/processes.h"
+#include "sandkey/emulator/machine/usage.h"
+#include "sandkey/emulator/machine/visits.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/providers/e2b/emulator/envd/accounts.h"
 #include "sandkey/providers/e2b/emulator/envd/api_error.h"
@@ -10,19 +12,12 @@
 #include "sandkey/providers/e2b/emulator/envd/filesystem_service.h"
 #include "sandkey/providers/e2b/emulator/envd/metrics.h"
 #include "sandkey/providers/e2b/emulator/envd/process_service.h"
-#include "sandkey/providers/e2b/emulator/envd/processes.h"
 #include "sandkey/providers/e2b/emulator/envd/rpc.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
-
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <list>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -106,16 +101,15 @@ class EnvdServer::Impl {
  public:
   Impl(Engine& engine, asio::any_io_executor executor, AgentClient& agent, EnvdSettings settings)
       : engine_(engine),
-        executor_(executor),
         settings_(std::move(settings)),
         variables_(variables_of(settings_)),
         accounts_(agent, settings_.default_user),
-        processes_(engine, executor, agent),
-        process_service_(agent, processes_, variables_, settings_.default_workdir),
+        processes_(engine, executor),
+        process_service_(executor, agent, processes_, variables_, settings_.default_workdir),
         filesystem_service_(engine, executor, agent, accounts_, settings_.default_workdir),
         files_(engine, agent, accounts_, settings_.access_token, settings_.default_workdir),
-        metrics_(agent, {.processors = settings_.cpu_count, .memory_bytes = settings_.memory_bytes}),
-        idle_(executor),
+        usage_(agent, {.processors = settings_.cpu_count, .memory_bytes = settings_.memory_bytes}),
+        visits_(executor),
         procedures_(make_procedures()) {}
 
   asio::awaitable<void> handle(HttpExchange& exchange) {
@@ -123,58 +117,25 @@ class EnvdServer::Impl {
       exchange.abort();
       co_return;
     }
-    const Visit visit(*this, exchange);
-    // On a cancellation slot of its own, so that the request can be broken off from here.
-    co_await asio::co_spawn(executor_, serve(exchange),
-                            asio::bind_cancellation_slot(visit.slot(), asio::use_awaitable));
+    co_await visits_.serve(exchange, serve(exchange));
   }
 
   void paused() {
     processes_.set_paused(true);
-    break_connections();
+    visits_.break_off();
   }
   void resumed() { processes_.set_paused(false); }
 
   asio::awaitable<void> close() {
     closed_ = true;
-    break_connections();
+    visits_.break_off();
     processes_.cancel();
-    while (!visits_.empty()) (void)co_await idle_.wait();
+    co_await visits_.wait_for_end();
     co_await filesystem_service_.close();
     co_await processes_.join();
   }
 
  private:
-  struct Visitor {
-    HttpExchange* exchange;
-    asio::cancellation_signal signal;
-  };
-  class Visit {
-   public:
-    Visit(Impl& impl, HttpExchange& exchange)
-        : impl_(impl), place_(impl.visits_.emplace(impl.visits_.end())) {
-      place_->exchange = &exchange;
-    }
-    ~Visit() {
-      impl_.visits_.erase(place_);
-      if (impl_.visits_.empty()) impl_.idle_.notify_all();
-    }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
-    [[nodiscard]] asio::cancellation_slot slot() const { return place_->signal.slot(); }
-
-   private:
-    Impl& impl_;
-    std::list<Visitor>::iterator place_;
-  };
-
-  void break_connections() {
-    for (Visitor& visitor : visits_) {
-      visitor.exchange->abort();
-      visitor.signal.emit(asio::cancellation_type::terminal);
-    }
-  }
-
   Procedures make_procedures() {
     Procedures made;
     const auto process = [&made](std::string_view name, Procedure procedure) {
@@ -257,7 +218,8 @@ class EnvdServer::Impl {
     } else if (path == "/metrics" && method == "GET") {
       const std::optional<Account> account = co_await accounts_.find(user);
       std::string folder = account ? account->home : "/";
-      const json::object measured = co_await metrics_.measure(std::move(folder));
+      const machine::Usage usage = co_await usage_.measure(std::move(folder));
+      const json::object measured = metrics_of(usage, engine_.system_now());
       co_await reply_json(exchange, measured);
     } else if (path == "/envs" && method == "GET") {
       json::object envs;
@@ -359,18 +321,16 @@ class EnvdServer::Impl {
   }
 
   Engine& engine_;
-  asio::any_io_executor executor_;
   EnvdSettings settings_;
   Variables variables_;
   Accounts accounts_;
-  ProcessTable processes_;
+  machine::ProcessTable processes_;
   ProcessService process_service_;
   FilesystemService filesystem_service_;
   FileRoutes files_;
-  Metrics metrics_;
+  machine::UsageMeter usage_;
   bool closed_ = false;
-  std::list<Visitor> visits_;
-  AsyncEvent idle_;
+  machine::Visits visits_;
   Procedures procedures_;
 };
 

@@ -4,10 +4,10 @@
 #include "sandkey/base/base64.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/emulator/machine/gzip.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/net/connect_envelope.h"
 #include "sandkey/net/http_client.h"
-#include "sandkey/providers/e2b/emulator/envd/gzip.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
 #include "sandkey/providers/e2b/emulator/envd/test_sandbox.h"
 #include "tests/agent/raw_http.h"
@@ -576,7 +576,7 @@ TEST_F(Envd, WhatIsNoCallOfConnectIsRefused) {
 }
 
 TEST_F(Envd, CompressedRequestsAreTakenApart) {
-  Compressor compressor;
+  machine::Compressor compressor;
   const std::string body = compressor.feed(R"({"path":"/"})", true);
   EXPECT_EQ(client
                 ->send("POST", "/filesystem.Filesystem/Stat", body,
@@ -828,7 +828,7 @@ TEST_F(Envd, PartsAndConditions) {
 
 TEST_F(Envd, CompressionBothWays) {
   const std::string text(300'000, 'z');
-  Compressor compressor;
+  machine::Compressor compressor;
   const Reply put =
       client->send("POST", "/files?path=zipped.txt", compressor.feed(text, true),
                    {{"Content-Type", "application/octet-stream"}, {"Content-Encoding", "gzip"}});
@@ -838,7 +838,7 @@ TEST_F(Envd, CompressionBothWays) {
   EXPECT_EQ(got.headers.at("Content-Encoding"), "gzip");
   EXPECT_EQ(got.headers.count("Content-Length"), 0U);
   EXPECT_LT(got.body.size(), 10'000U);
-  EXPECT_EQ(gunzip(got.body, 1'000'000), text);
+  EXPECT_EQ(machine::gunzip(got.body, 1'000'000), text);
   for (const auto& [encoding, body] : {std::pair("gzip", "no gzip"), {"br", "x"}}) {
     EXPECT_EQ(client
                   ->send("POST", "/files?path=zipped.bad", body,

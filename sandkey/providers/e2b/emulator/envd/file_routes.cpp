@@ -3,10 +3,13 @@
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
 #include "sandkey/base/utf8.h"
+#include "sandkey/emulator/machine/file_text.h"
+#include "sandkey/emulator/machine/file_transfer.h"
+#include "sandkey/emulator/machine/gzip.h"
+#include "sandkey/emulator/machine/http_content.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/providers/e2b/emulator/envd/api_error.h"
 #include "sandkey/providers/e2b/emulator/envd/filesystem_service.h"
-#include "sandkey/providers/e2b/emulator/envd/http_content.h"
 #include "sandkey/providers/e2b/emulator/envd/request_body.h"
 
 #include <algorithm>
@@ -14,17 +17,17 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <vector>
+#include <utility>
 
 namespace sandkey::e2b_envd {
 namespace {
 
+using machine::chars;
+using machine::is_lost;
 using net::HttpExchange;
 
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::size_t kPiece = std::size_t{64} * 1024;
-constexpr std::size_t kSniffed = 512;
 constexpr std::size_t kMaxComposeBody = std::size_t{1024} * 1024;
 constexpr std::string_view kMetadataHeader = "x-metadata-";
 
@@ -36,15 +39,6 @@ std::string lower(std::string_view text) {
 
 bool is_printable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c >= 0x20 && c <= 0x7E; });
-}
-
-std::span<char> chars(std::span<std::byte> bytes) {
-  return {reinterpret_cast<char*>(bytes.data()), bytes.size()};
-}
-
-bool is_lost(const Error& error) {
-  return error.code() == ErrorCode::unavailable || error.code() == ErrorCode::sandbox_dead ||
-         error.code() == ErrorCode::cancelled;
 }
 
 std::optional<std::int64_t> expiration_of(const HttpExchange& exchange) {
@@ -60,7 +54,7 @@ std::optional<std::int64_t> expiration_of(const HttpExchange& exchange) {
 json::object uploaded(const std::string& path, const Metadata& metadata) {
   json::object entry;
   entry["path"] = utf8::sanitize(path);
-  entry["name"] = utf8::sanitize(base_name(path));
+  entry["name"] = utf8::sanitize(machine::base_name(path));
   entry["type"] = "file";
   if (metadata.empty()) return entry;
   json::object told;
@@ -192,13 +186,7 @@ std::string FileRoutes::resolve(const std::string& path, const Account& account)
 // What is there once links are followed.
 asio::awaitable<RemoteEntry> FileRoutes::look_at(std::string path) {
   try {
-    std::vector<RemoteEntry> entries = co_await agent_.entries(path, 0, engine_.in(kPatience));
-    RemoteEntry entry = std::move(entries.front());
-    if (entry.type != RemoteEntry::Type::symlink) co_return entry;
-    if (entry.target_type) {
-      entries = co_await agent_.entries(entry.target, 0, engine_.in(kPatience));
-      co_return std::move(entries.front());
-    }
+    co_return co_await machine::look_through(agent_, path, engine_.in(kPatience));
   } catch (const Error& error) {
     if (is_lost(error)) throw;
     if (error.code() != ErrorCode::not_found)
@@ -213,18 +201,20 @@ asio::awaitable<void> FileRoutes::download(HttpExchange& exchange) {
   const std::string path = resolve(exchange.query("path").value_or(""), account);
   const RemoteEntry entry = co_await look_at(path);
   if (entry.type == RemoteEntry::Type::directory) throw ApiError(400, "path '" + path + "' is a directory");
-  const auto encoding = choose_encoding(exchange.header("accept-encoding"));
+  const auto encoding = machine::choose_encoding(exchange.header("accept-encoding"));
   if (!encoding) {
     throw ApiError(
         406, "error parsing Accept-Encoding: no acceptable encoding found, supported: [identity, gzip]");
   }
-  bool plain = *encoding == Encoding::identity;
+  bool plain = *encoding == machine::Encoding::identity;
   for (const char* header : {"range", "if-modified-since", "if-none-match", "if-range"})
     plain = plain || !exchange.header(header).empty();
   std::optional<ApiError> failure;
   try {
     if (plain) {
-      co_await send_part(exchange, path, entry);
+      machine::SendOptions options;
+      options.headers = {{"Content-Disposition", "inline"}, {"Vary", "Accept-Encoding"}};
+      co_await machine::send_file(exchange, agent_, path, entry, std::move(options));
     } else {
       co_await send_compressed(exchange, path);
     }
@@ -235,62 +225,16 @@ asio::awaitable<void> FileRoutes::download(HttpExchange& exchange) {
   if (failure) throw *failure;
 }
 
-asio::awaitable<void> FileRoutes::send_part(HttpExchange& exchange, std::string path, RemoteEntry entry) {
-  const auto modified = std::chrono::sys_seconds(std::chrono::floor<std::chrono::seconds>(entry.modified));
-  const std::string last_modified = http_date(modified);
-  std::vector<HttpExchange::Header> headers{{"Accept-Ranges", "bytes"},
-                                            {"Content-Disposition", "inline"},
-                                            {"Last-Modified", last_modified},
-                                            {"Vary", "Accept-Encoding"}};
-  const auto since = parse_http_date(exchange.header("if-modified-since"));
-  if (since && modified <= *since) {
-    std::string none;
-    co_await exchange.reply(304, std::move(none), std::string_view(), headers);
-    co_return;
-  }
-  const std::string_view if_range = exchange.header("if-range");
-  const bool whole = !if_range.empty() && if_range != last_modified;
-  const RangeChoice choice = choose_range(whole ? std::string_view() : exchange.header("range"), entry.size);
-  std::string range;
-  if (choice.unsatisfiable) {
-    range = "bytes */" + std::to_string(entry.size);
-    headers.emplace_back("Content-Range", range);
-    std::string body = "invalid range: failed to overlap\n";
-    co_await exchange.reply(416, std::move(body), "text/plain; charset=utf-8", headers);
-    co_return;
-  }
-  const ByteRange part = choice.bytes.value_or(ByteRange{.first = 0, .length = entry.size});
-  if (choice.bytes) {
-    range = "bytes " + std::to_string(part.first) + "-" + std::to_string(part.first + part.length - 1) + "/" +
-            std::to_string(entry.size);
-    headers.emplace_back("Content-Range", range);
-  }
-  HttpStream file = co_await agent_.open_file(path, part.first, part.length);
-  std::vector<std::byte> buffer(kPiece);
-  std::size_t size = 0;
-  if (part.length > 0) size = co_await file.read_some(buffer);
-  const std::string type = content_type_of(path, {chars(buffer).data(), std::min(size, kSniffed)});
-  bool alive = co_await exchange.start(choice.bytes ? 206 : 200, type, part.length, headers);
-  std::uint64_t left = part.length;
-  while (alive && left > 0 && size > 0) {
-    left -= size;
-    alive = co_await exchange.write(chars(std::span(buffer).first(size)));
-    if (alive && left > 0) size = co_await file.read_some(buffer);
-  }
-  if (alive && left > 0) exchange.abort();  // it became shorter meanwhile
-  if (alive && left == 0) (void)co_await exchange.finish();
-}
-
 asio::awaitable<void> FileRoutes::send_compressed(HttpExchange& exchange, std::string path) {
   HttpStream file = co_await agent_.open_file(path);
   std::vector<std::byte> buffer(kPiece);
   std::size_t size = co_await file.read_some(buffer);
   // Never guessed from the content, unlike a plain download.
-  const std::string type = content_type_of(path, std::string_view("\0", 1));
+  const std::string type = machine::content_type_of(path, std::string_view("\0", 1));
   const std::vector<HttpExchange::Header> headers{
       {"Content-Disposition", "inline"}, {"Content-Encoding", "gzip"}, {"Vary", "Accept-Encoding"}};
   bool alive = co_await exchange.start(200, type, std::nullopt, headers);
-  Compressor compressor;
+  machine::Compressor compressor;
   while (alive) {
     const std::string piece = compressor.feed({chars(buffer).data(), size}, size == 0);
     if (!piece.empty()) alive = co_await exchange.write(piece);
@@ -303,23 +247,11 @@ asio::awaitable<void> FileRoutes::send_compressed(HttpExchange& exchange, std::s
 asio::awaitable<void> FileRoutes::write(std::string path, HttpBodySource source, Metadata metadata) {
   const RemoteStat before = co_await agent_.stat(path, engine_.in(kPatience));
   if (before.type == RemoteStat::Type::directory) throw ApiError(400, "path is a directory: " + path);
-  // What the source throws is not the agent's doing.
-  auto thrown = std::make_shared<std::exception_ptr>();
-  HttpBodySource watched = [source = std::move(source),
-                            thrown](std::span<std::byte> buffer) -> asio::awaitable<std::size_t> {
-    try {
-      co_return co_await source(buffer);
-    } catch (...) {
-      *thrown = std::current_exception();
-      throw;
-    }
-  };
   std::optional<ApiError> failure;
   try {
-    co_await agent_.write_file(path, std::move(watched), kNoDeadline);
+    co_await machine::write_file(agent_, path, std::move(source));
     co_await agent_.set_attributes(path, kMetadataPrefix, metadata, engine_.in(kPatience));
   } catch (const Error& error) {
-    if (*thrown && !is_cancellation(*thrown)) std::rethrow_exception(*thrown);
     if (is_lost(error)) throw;
     if (error.code() == ErrorCode::quota_exceeded) {
       failure.emplace(507, "not enough disk space available");
@@ -328,6 +260,27 @@ asio::awaitable<void> FileRoutes::write(std::string path, HttpBodySource source,
     }
   }
   if (failure) throw *failure;
+}
+
+asio::awaitable<json::array> FileRoutes::upload_form(machine::FormReader& form,
+                                                     std::optional<std::string> wanted, Account account,
+                                                     Metadata metadata) {
+  json::array written;
+  std::vector<std::string> paths;
+  while (true) {
+    const std::optional<machine::FormPart> part = co_await form.next_part();
+    if (!part) co_return written;
+    if (part->name != "file") continue;
+    const std::string path = resolve(wanted.value_or(part->filename), account);
+    if (std::ranges::find(paths, path) != paths.end()) {
+      throw ApiError(400, "you cannot upload multiple files to the same path '" + path +
+                              "' in one upload request, only the first specified file was uploaded");
+    }
+    HttpBodySource source = [&form](std::span<std::byte> buffer) { return form.read_some(buffer); };
+    co_await write(path, std::move(source), metadata);
+    written.push_back(uploaded(path, metadata));
+    paths.push_back(path);
+  }
 }
 
 asio::awaitable<void> FileRoutes::upload(HttpExchange& exchange) {
@@ -351,21 +304,12 @@ asio::awaitable<void> FileRoutes::upload(HttpExchange& exchange) {
     const std::string boundary = net::multipart_boundary(content_type);
     if (boundary.empty())
       throw ApiError(500, "error parsing multipart form: no multipart boundary param in Content-Type");
-    FormReader form(body, boundary);
-    std::vector<std::string> paths;
-    while (true) {
-      const std::optional<FormPart> part = co_await form.next_part();
-      if (!part) break;
-      if (part->name != "file") continue;
-      const std::string path = resolve(wanted.value_or(part->filename), account);
-      if (std::ranges::find(paths, path) != paths.end()) {
-        throw ApiError(400, "you cannot upload multiple files to the same path '" + path +
-                                "' in one upload request, only the first specified file was uploaded");
-      }
-      HttpBodySource source = [&form](std::span<std::byte> buffer) { return form.read_some(chars(buffer)); };
-      co_await write(path, std::move(source), metadata);
-      written.push_back(uploaded(path, metadata));
-      paths.push_back(path);
+    HttpBodySource source = [&body](std::span<std::byte> buffer) { return body.read_some(chars(buffer)); };
+    machine::FormReader form(std::move(source), boundary);
+    try {
+      written = co_await upload_form(form, wanted, account, metadata);
+    } catch (const machine::FormError& error) {
+      throw ApiError(500, std::string("error reading form: ") + error.what());
     }
   } else {
     throw ApiError(400, "unsupported content type: " + std::string(content_type) +

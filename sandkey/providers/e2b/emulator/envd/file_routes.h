@@ -1,6 +1,8 @@
 // GET and POST /files, POST /files/compose: whole files over plain HTTP.
 #pragma once
 
+#include "sandkey/base/json.h"
+#include "sandkey/emulator/machine/form_reader.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/e2b/emulator/envd/accounts.h"
 #include "sandkey/providers/e2b/emulator/envd/signature.h"
@@ -10,6 +12,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,8 +46,10 @@ class FileRoutes {
   asio::awaitable<Account> require_account(std::string name);
   [[nodiscard]] std::string resolve(const std::string& path, const Account& account) const;
   asio::awaitable<RemoteEntry> look_at(std::string path);
-  asio::awaitable<void> send_part(net::HttpExchange& exchange, std::string path, RemoteEntry entry);
   asio::awaitable<void> send_compressed(net::HttpExchange& exchange, std::string path);
+  // Gives what the answer says of them.
+  asio::awaitable<json::array> upload_form(machine::FormReader& form, std::optional<std::string> wanted,
+                                           Account account, Metadata metadata);
   asio::awaitable<void> write(std::string path, HttpBodySource source, Metadata metadata);
   asio::awaitable<void> require_sources(std::vector<std::string> paths, std::vector<std::string> names,
                                         std::string destination);

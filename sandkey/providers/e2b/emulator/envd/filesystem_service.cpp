@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/base/utf8.h"
+#include "sandkey/emulator/machine/file_text.h"
 
 #include <algorithm>
 #include <chrono>
@@ -44,23 +45,10 @@ RpcError not_found(const std::string& what, const std::string& path) {
 
 }  // namespace
 
-std::string go_permissions(RemoteEntry::Type type, unsigned mode) {
-  std::string out;
-  if (type == RemoteEntry::Type::directory) out += 'd';
-  if (type == RemoteEntry::Type::symlink) out += 'L';
-  if ((mode & 04000U) != 0) out += 'u';
-  if ((mode & 02000U) != 0) out += 'g';
-  if ((mode & 01000U) != 0) out += 't';
-  if (out.empty()) out += '-';
-  constexpr std::string_view kLetters = "rwxrwxrwx";
-  for (std::size_t i = 0; i < kLetters.size(); ++i) out += (mode & (0400U >> i)) != 0 ? kLetters[i] : '-';
-  return out;
-}
-
 EntryInfo entry_info(const RemoteEntry& entry, const Accounts& accounts) {
   const bool link = entry.type == RemoteEntry::Type::symlink;
   EntryInfo info;
-  info.set_name(text(base_name(entry.path)));
+  info.set_name(text(machine::base_name(entry.path)));
   info.set_path(text(entry.path));
   if (!link) {
     info.set_type(file_type(entry.type));
@@ -70,7 +58,7 @@ EntryInfo entry_info(const RemoteEntry& entry, const Accounts& accounts) {
     info.set_mode(entry.target_mode & 0777U);
   }
   info.set_size(static_cast<std::int64_t>(entry.size));
-  info.set_permissions(go_permissions(entry.type, entry.mode));
+  info.set_permissions(machine::go_permissions(entry.type, entry.mode));
   info.set_owner(accounts.owner(entry.uid));
   info.set_group(accounts.group(entry.gid));
   const auto seconds = std::chrono::floor<std::chrono::seconds>(entry.modified);

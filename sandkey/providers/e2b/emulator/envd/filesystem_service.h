@@ -18,10 +18,6 @@ namespace sandkey::e2b_envd {
 // The extended attributes that hold a file's metadata.
 inline constexpr const char* kMetadataPrefix = "user.e2b.";
 
-// A mode as Go writes it: "-rw-r--r--", "drwxr-xr-x", "Lrwxrwxrwx", with 'u', 'g' and 't' in front for the
-// special bits.
-[[nodiscard]] std::string go_permissions(RemoteEntry::Type type, unsigned mode);
-
 // A symlink has the type and mode of what it leads to, and no type where that is nothing.
 [[nodiscard]] EntryInfo entry_info(const RemoteEntry& entry, const Accounts& accounts);
 

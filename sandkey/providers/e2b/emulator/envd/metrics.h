@@ -1,55 +1,13 @@
-// What a sandbox uses of its machine, as GET /metrics tells it.
+// What GET /metrics tells.
 #pragma once
 
-#include "sandkey/base/engine.h"
 #include "sandkey/base/json.h"
-#include "sandkey/runtime/agent_client.h"
+#include "sandkey/emulator/machine/usage.h"
 
-#include <boost/asio/awaitable.hpp>
-
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
+#include <chrono>
 
 namespace sandkey::e2b_envd {
 
-// Of /proc/stat: how many processors there are, and their time, in ticks since the start of the machine.
-struct ProcessorTimes {
-  unsigned count = 0;
-  std::uint64_t busy = 0;
-  std::uint64_t total = 0;
-};
-[[nodiscard]] ProcessorTimes parse_processor_times(std::string_view proc_stat);
-
-// Of /proc/meminfo, in bytes.
-struct MemoryUse {
-  std::uint64_t total = 0;
-  std::uint64_t available = 0;
-  std::uint64_t cached = 0;
-};
-[[nodiscard]] MemoryUse parse_memory_use(std::string_view proc_meminfo);
-
-// What the sandbox was given, where that is less than its machine has.
-struct Allotment {
-  std::optional<unsigned> processors = std::nullopt;
-  std::optional<std::uint64_t> memory_bytes = std::nullopt;
-};
-
-// On one thread; `agent` must outlive it.
-class Metrics {
- public:
-  Metrics(AgentClient& agent, Allotment allotment) : agent_(agent), allotment_(allotment) {}
-
-  // The share of processors is that since the last call, and since the machine's start in the first one.
-  asio::awaitable<json::object> measure(std::string folder);
-
- private:
-  asio::awaitable<std::string> read(std::string path);
-
-  AgentClient& agent_;
-  Allotment allotment_;
-  ProcessorTimes last_;
-};
+[[nodiscard]] json::object metrics_of(const machine::Usage& usage, std::chrono::system_clock::time_point now);
 
 }  // namespace sandkey::e2b_envd

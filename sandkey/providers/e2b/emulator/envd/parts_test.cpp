@@ -1,8 +1,7 @@
-// The words and numbers of envd's services: how a process ended, what an entry looks like, what is measured.
+// The words and numbers of envd's services: how a process ended, what changed, what a file is given.
 #include "sandkey/providers/e2b/emulator/envd/api_error.h"
 #include "sandkey/providers/e2b/emulator/envd/file_routes.h"
 #include "sandkey/providers/e2b/emulator/envd/filesystem_service.h"
-#include "sandkey/providers/e2b/emulator/envd/metrics.h"
 #include "sandkey/providers/e2b/emulator/envd/processes.h"
 #include "sandkey/providers/e2b/emulator/envd/watchers.h"
 
@@ -30,17 +29,6 @@ TEST(EndOfAProcess, IsWordedAsGoDoes) {
   EXPECT_EQ(status(SIGTERM), "signal: terminated");
   EXPECT_EQ(status(SIGRTMIN), "signal: signal " + std::to_string(SIGRTMIN));
   EXPECT_EQ(end_event({.exit_code = 137}).exit_code(), 137) << "which no signal did";
-}
-
-TEST(Permissions, AreWrittenAsGoDoes) {
-  using Type = RemoteEntry::Type;
-  EXPECT_EQ(go_permissions(Type::file, 0644), "-rw-r--r--");
-  EXPECT_EQ(go_permissions(Type::directory, 0755), "drwxr-xr-x");
-  EXPECT_EQ(go_permissions(Type::symlink, 0777), "Lrwxrwxrwx");
-  EXPECT_EQ(go_permissions(Type::file, 0), "----------");
-  EXPECT_EQ(go_permissions(Type::file, 04755), "urwxr-xr-x");
-  EXPECT_EQ(go_permissions(Type::directory, 01777), "dtrwxrwxrwx");
-  EXPECT_EQ(go_permissions(Type::directory, 06700), "dugrwx------");
 }
 
 std::vector<std::string> types_of(std::vector<std::string> events) {
@@ -89,23 +77,6 @@ TEST(Metadata, HasBounds) {
   EXPECT_TRUE(is_metadata("k", " ~"));
   EXPECT_FALSE(is_metadata("k", "\x7F"));
   EXPECT_FALSE(is_metadata("k", "\t"));
-}
-
-TEST(Metrics, ProcessorTimes) {
-  const ProcessorTimes times =
-      parse_processor_times("cpu  10 1 5 100 20 1 2 0 0 0\ncpu0 5 0 2 50\ncpu1 5 1 3 50\nintr 999\n");
-  EXPECT_EQ(times.count, 2U);
-  EXPECT_EQ(times.total, 139U);
-  EXPECT_EQ(times.busy, 19U) << "without idling and waiting for a disk";
-  EXPECT_EQ(parse_processor_times("").total, 0U);
-}
-
-TEST(Metrics, Memory) {
-  const MemoryUse use =
-      parse_memory_use("MemTotal:  100 kB\nMemFree: 1 kB\nMemAvailable:   40 kB\nCached: 7 kB\nx\n");
-  EXPECT_EQ(use.total, 102'400U);
-  EXPECT_EQ(use.available, 40'960U);
-  EXPECT_EQ(use.cached, 7'168U);
 }
 
 }  // namespace

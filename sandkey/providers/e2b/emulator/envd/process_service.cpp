@@ -65,11 +65,11 @@ asio::awaitable<void> tell(RpcCall& call, Process& process, Process::Subscriber&
       if constexpr (std::is_same_v<Response, StartResponse>) co_await wait_for_end(process);
       throw RpcError(RpcCode::deadline_exceeded, "context deadline exceeded");
     }
-    if (auto event = subscriber.take()) {
-      *response.mutable_event() = std::move(*event);
+    if (auto output = subscriber.take()) {
+      *response.mutable_event() = process.event_of(std::move(*output));
       next_keepalive = std::chrono::steady_clock::now() + keepalive;
     } else if (process.end()) {
-      *response.mutable_event()->mutable_end() = *process.end();
+      *response.mutable_event()->mutable_end() = end_event(*process.end());
       alive = co_await call.send(response);
       if (alive) co_await call.finish();
       co_return;
@@ -88,19 +88,24 @@ asio::awaitable<void> tell(RpcCall& call, Process& process, Process::Subscriber&
 
 }  // namespace
 
-ProcessService::ProcessService(AgentClient& agent, ProcessTable& processes, const Variables& variables,
+ProcessService::ProcessService(asio::any_io_executor executor, AgentClient& agent,
+                               machine::ProcessTable& processes, const Variables& variables,
                                std::string workdir)
-    : agent_(agent), processes_(processes), variables_(variables), workdir_(std::move(workdir)) {}
+    : executor_(std::move(executor)),
+      agent_(agent),
+      processes_(processes),
+      variables_(variables),
+      workdir_(std::move(workdir)) {}
 
 std::shared_ptr<Process> ProcessService::require_running(const ProcessSelector& selector) {
-  std::shared_ptr<Process> process = processes_.find(selector);
+  std::shared_ptr<Process> process = find(processes_, selector);
   if (!process || process->over()) throw RpcError(RpcCode::not_found, describe(selector));
   return process;
 }
 
 asio::awaitable<ListResponse> ProcessService::list(Account, ListRequest) {
   ListResponse response;
-  for (const std::shared_ptr<Process>& process : processes_.running()) {
+  for (const std::shared_ptr<Process>& process : running(processes_)) {
     ProcessInfo& info = *response.add_processes();
     *info.mutable_config() = process->config();
     info.set_pid(static_cast<unsigned>(process->pid()));
@@ -141,7 +146,8 @@ asio::awaitable<void> ProcessService::start(RpcCall& call, Account account) {
   co_await call.read(request);
   const Deadline deadline = call.deadline();
   const ExecCommand command = co_await command_of(request, account);
-  const std::shared_ptr<Process> process = processes_.make(std::move(request), command);
+  const std::shared_ptr<Process> process =
+      std::make_shared<Process>(executor_, std::move(request), agent_.exec(command));
   Process::Subscriber subscriber(*process);
   std::optional<RpcError> failure;
   try {
@@ -160,7 +166,7 @@ asio::awaitable<void> ProcessService::start(RpcCall& call, Account account) {
 asio::awaitable<void> ProcessService::connect(RpcCall& call, Account) {
   ConnectRequest request;
   co_await call.read(request);
-  const std::shared_ptr<Process> process = processes_.find(request.process());
+  const std::shared_ptr<Process> process = find(processes_, request.process());
   if (!process) throw RpcError(RpcCode::not_found, describe(request.process()));
   Process::Subscriber subscriber(*process);
   co_await tell<ConnectResponse>(call, *process, subscriber, call.deadline());

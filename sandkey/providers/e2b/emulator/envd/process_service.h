@@ -5,6 +5,7 @@
 #include "sandkey/providers/e2b/emulator/envd/processes.h"
 #include "sandkey/providers/e2b/emulator/envd/rpc.h"
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
 #include <envd.pb.h>
@@ -20,8 +21,8 @@ using Variables = std::map<std::string, std::string>;
 // Throws RpcError. On one thread; everything referred to must outlive it.
 class ProcessService {
  public:
-  ProcessService(AgentClient& agent, ProcessTable& processes, const Variables& variables,
-                 std::string workdir);
+  ProcessService(asio::any_io_executor executor, AgentClient& agent, machine::ProcessTable& processes,
+                 const Variables& variables, std::string workdir);
 
   asio::awaitable<ListResponse> list(Account account, ListRequest request);
   asio::awaitable<void> start(RpcCall& call, Account account);
@@ -37,8 +38,9 @@ class ProcessService {
   [[nodiscard]] std::shared_ptr<Process> require_running(const ProcessSelector& selector);
   asio::awaitable<void> feed(std::shared_ptr<Process> process, ProcessInput input);
 
+  asio::any_io_executor executor_;
   AgentClient& agent_;
-  ProcessTable& processes_;
+  machine::ProcessTable& processes_;
   const Variables& variables_;
   std::string workdir_;
 };

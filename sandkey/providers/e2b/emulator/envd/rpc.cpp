@@ -1,9 +1,9 @@
 #include "sandkey/providers/e2b/emulator/envd/rpc.h"
 
 #include "sandkey/base/json.h"
+#include "sandkey/emulator/machine/gzip.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/net/connect_envelope.h"
-#include "sandkey/providers/e2b/emulator/envd/gzip.h"
 
 #include <algorithm>
 #include <array>
@@ -185,7 +185,7 @@ asio::awaitable<void> RpcCall::read(Message& message) {
   std::string body = co_await exchange_.read_body(kMaxRpcMessage);
   const std::string_view encoding = exchange_.header("content-encoding");
   if (encoding == "gzip") {
-    auto plain = gunzip(body, kMaxRpcMessage);
+    auto plain = machine::gunzip(body, kMaxRpcMessage);
     if (!plain) throw RpcError(RpcCode::invalid_argument, "decompress: gzip: invalid data");
     body = std::move(*plain);
   } else if (!encoding.empty() && encoding != "identity") {

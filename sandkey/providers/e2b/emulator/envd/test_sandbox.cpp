@@ -1,86 +1,32 @@
 #include "sandkey/providers/e2b/emulator/envd/test_sandbox.h"
 
-#include "sandkey/base/error.h"
-
-#include <boost/asio/awaitable.hpp>
-
-#include <chrono>
-#include <functional>
 #include <utility>
 
 namespace sandkey::e2b_envd {
-namespace {
 
-using namespace std::chrono_literals;
-
-sandbox::Spec spec_of_test(std::optional<std::uint64_t> disk_bytes) {
-  sandbox::Spec spec;
-  if (disk_bytes) spec.limits.disk_bytes = *disk_bytes;
-  spec.working_dir = "/home/user";
-  spec.program = SANDKEY_AGENT;
-  spec.arguments = {"--listen", "fd:3", "--ready-fd", "4", "--working-dir", spec.working_dir};
-  return spec;
-}
-
-// On the engine's thread, where servers live.
-asio::awaitable<void> run(std::function<void()> work) {
-  work();
-  co_return;
-}
-
-}  // namespace
-
-TestSandbox::TestSandbox(EnvdSettings settings, std::optional<std::uint64_t> disk_bytes) {
-  host_.emplace(engine_, folder_.path(), SANDKEY_KEEPER);
-  host_->check();
-  id_ = engine_.wait(host_->create(spec_of_test(disk_bytes), engine_.in(30s)));
-  agent_.emplace(engine_,
-                 AgentAccess{Endpoint::parse("unix:" + host_->socket(id_).string(), "the sandbox's socket")});
-  agent_->set_sandbox_check([this]() -> asio::awaitable<bool> {
-    try {
-      (void)co_await host_->describe(id_, engine_.in(5s));
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::not_found) co_return false;
-      throw;
-    }
-    co_return true;
-  });
-  (void)engine_.wait(agent_->greet(engine_.in(30s)));
-  if (settings.sandbox_id.empty()) settings.sandbox_id = id_;
-  engine_.wait(run([this, &settings] {
-    envd_.emplace(engine_, engine_.executor(0), *agent_, std::move(settings));
-    server_.emplace(engine_.executor(0),
-                    [this](net::HttpExchange& exchange) { return envd_->handle(exchange); });
-    port_ = server_->listen_tcp("127.0.0.1", 0);
-  }));
+TestSandbox::TestSandbox(EnvdSettings settings, std::optional<std::uint64_t> disk_bytes)
+    : sandbox_(disk_bytes) {
+  if (settings.sandbox_id.empty()) settings.sandbox_id = sandbox_.id();
+  sandbox_.run(
+      [this, &settings] { envd_.emplace(engine(), engine().executor(0), agent(), std::move(settings)); });
+  sandbox_.serve([this](net::HttpExchange& exchange) { return envd_->handle(exchange); });
 }
 
 TestSandbox::~TestSandbox() {
-  engine_.wait(host_->destroy(id_, engine_.in(30s)));
-  engine_.wait(envd_->close());
-  engine_.wait(run([this] {
-    server_->stop();
-    server_.reset();
-    envd_.reset();
-  }));
-}
-
-std::uint16_t TestSandbox::expose(std::uint16_t inside) {
-  return engine_.wait(host_->expose(id_, inside, engine_.in(30s)));
+  sandbox_.kill();
+  engine().wait(envd_->close());
+  sandbox_.stop();
+  sandbox_.run([this] { envd_.reset(); });
 }
 
 void TestSandbox::pause() {
-  engine_.wait(run([this] { envd_->paused(); }));
-  engine_.wait(host_->pause(id_, engine_.in(30s)));
+  sandbox_.run([this] { envd_->paused(); });
+  sandbox_.pause();
 }
 
 void TestSandbox::resume() {
-  engine_.wait(host_->resume(id_, engine_.in(30s)));
-  engine_.wait(run([this] { envd_->resumed(); }));
-}
-
-void TestSandbox::kill() {
-  engine_.wait(host_->destroy(id_, engine_.in(30s)));
+  sandbox_.resume();
+  sandbox_.run([this] { envd_->resumed(); });
 }
 
 }  // namespace sandkey::e2b_envd

@@ -1,11 +1,11 @@
-#include "sandkey/providers/e2b/emulator/envd/gzip.h"
+#include "sandkey/emulator/machine/gzip.h"
 
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 #include <string>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 namespace {
 
 std::string compressed(const std::string& text) {
@@ -70,4 +70,4 @@ TEST(Gzip, RefusesWhatItIsNot) {
 }
 
 }  // namespace
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine

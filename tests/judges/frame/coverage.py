@@ -1,4 +1,10 @@
-"""Which routes of the emulator E2B's SDKs have called, by the emulator's journal. Run under the emulator, after the judges."""
+"""Which routes of the emulator a cloud's SDKs have called, by the emulator's journal. Run under the emulator, after the judges.
+
+    coverage.py JUDGE
+
+The cloud is named as the judge's folder is. Its coverage.toml has the routes that no SDK calls, each with the reason, and in the
+table `agents` whose SDK a request is, by what its User-Agent begins with.
+"""
 import json
 import os
 import sys
@@ -15,25 +21,24 @@ def admin(path):
         return json.load(reply)
 
 
-# Not every part of an SDK names it: "node" is the fetch of the code interpreter's and of the older SDKs' envd clients.
-AGENTS = {"e2b-js-sdk/": "javascript", "node": "javascript", "e2b-python-sdk/": "python", "connectrpc/": "python",
-          "python-httpx/": "python", "sandkey-judge": None}
-
-
-def sdk(entry):
+def sdk(entry, agents):
     """Whose request it was; nothing for the judge's own."""
     agent = entry["headers"].get("user-agent", "")
-    for prefix, who in AGENTS.items():
+    if agent.startswith("sandkey-judge"):
+        return None
+    for prefix, who in agents.items():
         if agent.startswith(prefix):
             return who
     return f"a stranger ({agent})"
 
 
 def main():
-    reviewed = {each["route"]: each["reason"]
-                for each in tomllib.loads((Path(__file__).parent / "coverage.toml").read_text()).get("route", [])}
-    served = [each["route"] for each in admin("coverage?provider=e2b")["routes"]]
-    entries = admin("journal?provider=e2b")["entries"]
+    judge = Path(sys.argv[1])
+    told = tomllib.loads((judge / "coverage.toml").read_text())
+    agents = told["agents"]
+    reviewed = {each["route"]: each["reason"] for each in told.get("route", [])}
+    served = [each["route"] for each in admin(f"coverage?provider={judge.name}")["routes"]]
+    entries = admin(f"journal?provider={judge.name}")["entries"]
     if not entries or entries[0]["number"] != 1:
         print("FAILED  the journal does not go back to the first request")
         print("0 passed, 1 failed")
@@ -41,8 +46,8 @@ def main():
     calls = {route: Counter() for route in served}
     strange = set()
     for entry in entries:
-        who = sdk(entry)
-        if who in ("javascript", "python") and entry["route"] in calls:
+        who = sdk(entry, agents)
+        if who in agents.values() and entry["route"] in calls:
             calls[entry["route"]][who] += 1
         elif who:
             strange.add(f"{who} called {entry['method']} {entry['path']}, which is the route {entry['route']}")

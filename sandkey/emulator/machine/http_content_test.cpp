@@ -1,10 +1,10 @@
-#include "sandkey/providers/e2b/emulator/envd/http_content.h"
+#include "sandkey/emulator/machine/http_content.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 namespace {
 
 TEST(ContentType, IsThatOfTheExtension) {
@@ -77,4 +77,4 @@ TEST(Encodings, NoneWhereBothAreRefused) {
 }
 
 }  // namespace
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine

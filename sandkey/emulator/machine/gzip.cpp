@@ -1,4 +1,4 @@
-#include "sandkey/providers/e2b/emulator/envd/gzip.h"
+#include "sandkey/emulator/machine/gzip.h"
 
 #include <zlib.h>
 
@@ -7,7 +7,7 @@
 #include <new>
 #include <stdexcept>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 namespace {
 
 constexpr int kGzip = 16 + MAX_WBITS;  // zlib's way to ask for gzip's framing
@@ -111,4 +111,4 @@ std::optional<std::string> gunzip(std::string_view bytes, std::size_t limit) {
   return out;
 }
 
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine

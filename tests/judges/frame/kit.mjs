@@ -1,4 +1,5 @@
 // What the JavaScript judges share: cases, the emulator's other side, and requests that are no SDK's.
+// `setup` puts it beside each judge's own programs.
 import assert from 'node:assert/strict'
 
 const counts = { passed: 0, failed: 0 }
@@ -66,18 +67,22 @@ export async function admin(method, path, body) {
   return text ? JSON.parse(text) : null
 }
 
-export const accounts = (await admin('GET', 'accounts')).e2b
-export const fault = (route, made, times = 1) => admin('POST', 'faults', { provider: 'e2b', route, times, fault: made })
 export const faultsEnd = () => admin('DELETE', 'faults')
 export const alive = async () => (await admin('GET', 'sandboxes')).sandboxes.map((each) => each.id)
 export const fail = (id) => admin('POST', `sandboxes/${id}/kill`)
 
-let last = 0
-// The requests of a route since this was last asked about any.
-export async function requests(route) {
-  const { entries } = await admin('GET', `journal?provider=e2b&since=${last}`)
-  if (entries.length > 0) last = entries.at(-1).number
-  return entries.filter((each) => each.route === route)
+// One cloud of the emulator: its accounts, faults on its routes, and the requests of a route since this was last asked about any.
+export async function emulated(provider) {
+  let last = 0
+  return {
+    accounts: (await admin('GET', 'accounts'))[provider],
+    fault: (route, made, times = 1) => admin('POST', 'faults', { provider, route, times, fault: made }),
+    async requests(route) {
+      const { entries } = await admin('GET', `journal?provider=${provider}&since=${last}`)
+      if (entries.length > 0) last = entries.at(-1).number
+      return entries.filter((each) => each.route === route)
+    },
+  }
 }
 
 export const bytes = (text) => new TextEncoder().encode(text)

@@ -1,4 +1,4 @@
-#include "sandkey/providers/e2b/emulator/envd/http_content.h"
+#include "sandkey/emulator/machine/http_content.h"
 
 #include "sandkey/base/utf8.h"
 
@@ -10,7 +10,7 @@
 #include <ctime>
 #include <utility>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 namespace {
 
 constexpr std::string_view kBinary = "application/octet-stream";
@@ -163,4 +163,4 @@ std::optional<Encoding> choose_encoding(std::string_view accept) {
   return std::nullopt;
 }
 
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 
 // By the name's extension, else by its first bytes.
 [[nodiscard]] std::string content_type_of(std::string_view path, std::string_view beginning);
@@ -34,4 +34,4 @@ enum class Encoding { identity, gzip };
 // What an Accept-Encoding header likes best of the two; nothing if it takes neither.
 [[nodiscard]] std::optional<Encoding> choose_encoding(std::string_view accept);
 
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace sandkey::e2b_envd {
+namespace sandkey::machine {
 
 class Compressor {
  public:
@@ -47,4 +47,4 @@ class Decompressor {
 // Nothing for what is not gzip, is incomplete, or becomes longer than `limit`.
 [[nodiscard]] std::optional<std::string> gunzip(std::string_view bytes, std::size_t limit);
 
-}  // namespace sandkey::e2b_envd
+}  // namespace sandkey::machine
