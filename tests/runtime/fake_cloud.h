@@ -21,6 +21,7 @@ class FakeCloud final : public Provider {
   SandboxState state = SandboxState::running;
   std::optional<std::chrono::system_clock::time_point> lease_end;
   Capabilities can = {};
+  Account told = {};
   std::function<void()> on_create = [] {};
   std::vector<std::string> calls;
   int agents_started = 0;
@@ -28,7 +29,7 @@ class FakeCloud final : public Provider {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fake"; }
   [[nodiscard]] Capabilities capabilities() const override { return can; }
-  [[nodiscard]] Account account() const override { return {}; }
+  [[nodiscard]] Account account() const override { return told; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline) override {
     calls.push_back("find " + sid);

@@ -118,6 +118,22 @@ TEST_F(Session, WhoComesWhileItIsBeingCreatedWaitsAndAttaches) {
   EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
 }
 
+TEST_F(Session, WhatTheAccountWarnsOfIsSaidBeforeAnythingIsCreated) {
+  cloud->told.warnings = {"the key may create but not delete"};
+  RuntimeOptions options;
+  options.ledger = ledger;
+  std::vector<std::string> warnings;
+  options.status_callback = [&](std::string_view level, RuntimeStatus, const std::string& message) {
+    if (level != "warning") return;
+    warnings.push_back(message);
+    EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
+  };
+  ActionExecutionClient warned(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+  warned.connect();
+  EXPECT_THAT(warnings, ElementsAre("fake: the key may create but not delete"));
+  warned.close();
+}
+
 TEST_F(Session, WhoGivesUpGivesItsClaimBack) {
   std::stop_source stop;
   RuntimeOptions options;

@@ -88,10 +88,11 @@ void CommandRoutes::add(Api& api, const char* route, Needs needs, Action action)
   });
 }
 
-CommandRoutes::Found CommandRoutes::find(const Account& account, const Arguments& arguments) const {
+CommandRoutes::Found CommandRoutes::find(const Account& account, const Arguments& arguments) {
   DevboxPtr devbox = fleet_.get(account, arguments[0]);
   ExecutionPtr execution = devbox->executions.find(arguments[1]);
   if (!execution) throw no_such("Execution", arguments[1]);
+  fleet_.touch(devbox);
   return {.devbox = std::move(devbox), .execution = std::move(execution)};
 }
 

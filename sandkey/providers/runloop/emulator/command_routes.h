@@ -44,7 +44,8 @@ class CommandRoutes {
     DevboxPtr devbox;
     ExecutionPtr execution;
   };
-  [[nodiscard]] Found find(const Account& account, const Arguments& arguments) const;
+  // Looking at an execution is a use of its devbox.
+  [[nodiscard]] Found find(const Account& account, const Arguments& arguments);
   // Until it has completed, or for so long.
   asio::awaitable<void> hold(ExecutionPtr execution, std::chrono::milliseconds time);
 

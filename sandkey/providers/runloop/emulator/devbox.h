@@ -13,7 +13,6 @@
 #include <boost/asio/any_io_executor.hpp>
 
 #include <deque>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -89,7 +88,7 @@ struct Devbox {
   std::optional<Tunnel> tunnel = std::nullopt;
   std::deque<LogLine> logs = {};
 
-  std::filesystem::path files = {};  // of one that is suspended
+  SavedFilesPtr files = {};  // of one that is suspended
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
   Executions executions;
   std::set<net::HttpExchange*> traffic = {};  // requests through its tunnel that are being answered

@@ -8,6 +8,7 @@
 #include "sandkey/emulator/replies.h"
 #include "sandkey/net/multipart.h"
 #include "sandkey/providers/runloop/emulator/requests.h"
+#include "sandkey/providers/runloop/emulator/text_file.h"
 
 #include <algorithm>
 #include <chrono>
@@ -26,17 +27,6 @@ constexpr std::uint64_t kMaxText = std::uint64_t{100} * 1024 * 1024;
 constexpr std::size_t kPiece = std::size_t{64} * 1024;
 constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kTemporaryLength = 16;
-
-HttpBodySource source_of(std::string text) {
-  auto left = std::make_shared<std::pair<std::string, std::size_t>>(std::move(text), 0);
-  return [left](std::span<std::byte> buffer) -> asio::awaitable<std::size_t> {
-    const std::size_t size = std::min(buffer.size(), left->first.size() - left->second);
-    const void* const data = left->first.data() + left->second;
-    std::copy_n(static_cast<const std::byte*>(data), size, buffer.begin());
-    left->second += size;
-    co_return size;
-  };
-}
 
 ApiError no_file(const std::string& path) {
   return {400, "There is no file '" + path + "'", "file_not_found"};
@@ -143,8 +133,7 @@ asio::awaitable<void> FileRoutes::write(Exchange& exchange, const Account& accou
   std::string problem = co_await obstacle(local, path);
   if (problem.empty()) {
     try {
-      HttpBodySource source = source_of(std::move(*contents));
-      co_await machine::write_file(local->agent(), path, std::move(source));
+      co_await write_text(local->agent(), path, std::move(*contents), kNoDeadline);
     } catch (const Error& error) {
       if (machine::is_lost(error)) throw;
       problem = path + ": " + error.what();

@@ -5,6 +5,7 @@
 #include "sandkey/providers/runloop/emulator/api_error.h"
 #include "sandkey/providers/runloop/emulator/api_key.h"
 #include "sandkey/providers/runloop/emulator/hold.h"
+#include "sandkey/providers/runloop/emulator/text_file.h"
 
 #include <algorithm>
 #include <exception>
@@ -53,23 +54,6 @@ std::uint64_t size_of(const fs::path& folder) {
     if (error) break;
   }
   return total;
-}
-
-void remove_files(fs::path& files) {
-  std::error_code ignored;
-  if (!files.empty()) fs::remove_all(files, ignored);
-  files.clear();
-}
-
-HttpBodySource source_of(std::string text) {
-  auto left = std::make_shared<std::pair<std::string, std::size_t>>(std::move(text), 0);
-  return [left](std::span<std::byte> buffer) -> asio::awaitable<std::size_t> {
-    const std::size_t size = std::min(buffer.size(), left->first.size() - left->second);
-    const void* const data = left->first.data() + left->second;
-    std::copy_n(static_cast<const std::byte*>(data), size, buffer.begin());
-    left->second += size;
-    co_return size;
-  };
 }
 
 std::shared_ptr<AsyncEvent> changed_of(const DevboxPtr& devbox) {
@@ -129,10 +113,10 @@ emu::Time Fleet::next_time() {
   return last_time_;
 }
 
-fs::path Fleet::new_folder() {
+SavedFilesPtr Fleet::new_folder() {
   fs::path folder = world_.folder / std::to_string(++folders_);
   fs::create_directories(folder);
-  return folder;
+  return std::make_shared<SavedFiles>(std::move(folder));
 }
 
 void Fleet::set_status(Devbox& devbox, Status status, std::string failure_reason) {
@@ -277,8 +261,8 @@ asio::awaitable<void> Fleet::delay(DevboxPtr devbox) {
 // What lay on its disk, or lies on that of what it is made of; and, the first time, the files it is given.
 asio::awaitable<void> Fleet::load(DevboxPtr devbox, Deadline deadline) {
   const std::shared_ptr<emu::LocalSandbox> local = devbox->local;
-  const bool resumes = !devbox->files.empty();
-  fs::path files = devbox->files;
+  const bool resumes = devbox->files != nullptr;
+  SavedFilesPtr files = devbox->files;
   Texts given;
   if (!resumes && devbox->snapshot) files = devbox->snapshot->files;
   if (!resumes && !devbox->snapshot && devbox->blueprint) {
@@ -288,11 +272,11 @@ asio::awaitable<void> Fleet::load(DevboxPtr devbox, Deadline deadline) {
   if (!resumes) {
     for (const auto& [path, contents] : devbox->request.files) given[path] = contents;
   }
-  if (!files.empty()) co_await local->load_files(files, deadline);
+  if (files) co_await local->load_files(files->folder(), deadline);
   for (const auto& [path, contents] : given) {
     std::string to = path.starts_with('/') ? path : "/home/" + devbox->launch.user + "/" + path;
-    HttpBodySource source = source_of(contents);
-    co_await local->agent().write_file(std::move(to), std::move(source), deadline);
+    std::string text = contents;
+    co_await write_text(local->agent(), std::move(to), std::move(text), deadline);
   }
 }
 
@@ -355,7 +339,7 @@ asio::awaitable<void> Fleet::boot(Fleet& self, DevboxPtr devbox) {
   }
   if (devbox->over()) co_return;  // whoever ended it takes care of what is left
   if (failure.empty()) {
-    remove_files(devbox->files);
+    devbox->files.reset();
     self.start_running(devbox);
   } else {
     co_await self.end(devbox, Status::failure, failure);
@@ -402,7 +386,7 @@ asio::awaitable<void> Fleet::end(DevboxPtr devbox, Status how, std::string reaso
   }
   co_await devbox->executions.detach();
   devbox->local.reset();
-  remove_files(devbox->files);
+  devbox->files.reset();
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -450,20 +434,17 @@ void Fleet::suspend(const DevboxPtr& devbox) {
 // Its disk stays, its processes do not.
 asio::awaitable<void> Fleet::put_away(Fleet& self, DevboxPtr devbox) {
   const std::shared_ptr<emu::LocalSandbox> local = devbox->local;
-  fs::path files = self.new_folder();
+  const SavedFilesPtr files = self.new_folder();
   bool saved = false;
   try {
     const Deadline deadline = self.world_.engine.in(kPatience);
-    co_await local->save_files(files, deadline);
+    co_await local->save_files(files->folder(), deadline);
     co_await local->destroy(deadline);
     saved = true;
   } catch (const Error&) {  // told by the devbox's status
   }
-  if (devbox->over()) {
-    remove_files(files);
-    co_return;
-  }
-  devbox->files = std::move(files);
+  if (devbox->over()) co_return;
+  devbox->files = files;
   if (!saved) {
     co_await self.end(devbox, Status::failure, "health_check_failed");
     co_return;
@@ -500,7 +481,7 @@ SnapshotPtr Fleet::snapshot(const DevboxPtr& devbox, SnapshotRequest request) {
 asio::awaitable<void> Fleet::copy_files(Fleet& self, DevboxPtr devbox, SnapshotPtr snapshot) {
   const std::shared_ptr<emu::LocalSandbox> local = devbox->local;
   const std::string name = snapshot->request.name.value_or("");
-  fs::path files = self.new_folder();
+  const SavedFilesPtr files = self.new_folder();
   std::string error;
   if (name == kFails) error = "The snapshot failed, as its name says";
   if (name == kSlow) {
@@ -508,20 +489,19 @@ asio::awaitable<void> Fleet::copy_files(Fleet& self, DevboxPtr devbox, SnapshotP
     while (!hold.over() && !devbox->over()) co_await hold.wait();
   }
   try {
-    if (error.empty()) co_await local->save_files(files, self.world_.engine.in(kPatience));
+    if (error.empty()) co_await local->save_files(files->folder(), self.world_.engine.in(kPatience));
   } catch (const Error& thrown) {
     error = thrown.what();
   }
   --devbox->snapshots_in_progress;
   if (snapshot->status == SnapshotStatus::deleted) {
-    remove_files(files);
+    // It was not waited for.
   } else if (!error.empty()) {
-    remove_files(files);
     snapshot->error = std::move(error);
     snapshot->status = SnapshotStatus::error;
   } else {
-    snapshot->size_bytes = size_of(files);
-    snapshot->files = std::move(files);
+    snapshot->size_bytes = size_of(files->folder());
+    snapshot->files = files;
     snapshot->status = SnapshotStatus::complete;
   }
   self.images_changed_->notify_all();
@@ -548,7 +528,7 @@ asio::awaitable<void> Fleet::run_setup_commands(BlueprintPtr blueprint) {
   std::exception_ptr failure;
   try {
     (void)co_await local->agent().greet(deadline);
-    if (!blueprint->files.empty()) co_await local->load_files(blueprint->files, deadline);
+    if (blueprint->files) co_await local->load_files(blueprint->files->folder(), deadline);
     Texts none;
     executions.attach(local, "user", std::move(none));
     for (const std::string& command : blueprint->request.setup_commands) {
@@ -563,9 +543,9 @@ asio::awaitable<void> Fleet::run_setup_commands(BlueprintPtr blueprint) {
       blueprint->failure_reason = "build_failed";
       break;
     }
-    fs::path files = new_folder();
-    co_await local->save_files(files, deadline);
-    blueprint->files = std::move(files);
+    const SavedFilesPtr files = new_folder();
+    co_await local->save_files(files->folder(), deadline);
+    blueprint->files = files;
   } catch (const Error&) {
     failure = std::current_exception();
   }

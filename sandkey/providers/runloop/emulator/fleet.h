@@ -12,7 +12,6 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <cstddef>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -86,7 +85,7 @@ class Fleet {
   void arm(const DevboxPtr& devbox);
   asio::awaitable<void> expire(std::weak_ptr<Devbox> weak);
   [[nodiscard]] sandkey::emulator::Time next_time();
-  [[nodiscard]] std::filesystem::path new_folder();
+  [[nodiscard]] SavedFilesPtr new_folder();
 
   sandkey::emulator::World& world_;
   asio::any_io_executor executor_;

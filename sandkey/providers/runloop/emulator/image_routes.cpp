@@ -90,7 +90,7 @@ asio::awaitable<void> ImageRoutes::list_snapshots(Exchange& exchange, const Acco
   const std::string blueprint = exchange.query("source_blueprint_id").value_or("");
   std::vector<Item> items;
   for (const SnapshotPtr& each : images_.snapshots(account.name)) {
-    if (each->status != SnapshotStatus::complete) continue;
+    if (each->status == SnapshotStatus::error) continue;
     if (!devbox.empty() && each->source_devbox != devbox) continue;
     if (!blueprint.empty() && (!each->source_blueprint || each->source_blueprint->id != blueprint)) continue;
     if (!matches(filter, each->request.metadata.value_or(Texts()))) continue;

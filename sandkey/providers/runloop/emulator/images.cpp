@@ -21,13 +21,12 @@ bool visible(const std::string& owner, const std::string& account) {
   return owner.empty() || owner == account;
 }
 
-void remove_files(std::filesystem::path& files) {
-  std::error_code ignored;
-  if (!files.empty()) std::filesystem::remove_all(files, ignored);
-  files.clear();
-}
-
 }  // namespace
+
+SavedFiles::~SavedFiles() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
 
 std::int64_t milliseconds_of(emu::Time time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
@@ -179,7 +178,7 @@ void Images::remove(const BlueprintPtr& blueprint) {
   });
   if (used) throw wrong_state("Blueprint '" + blueprint->id + "' has snapshots that depend on it");
   blueprint->deleted = true;
-  remove_files(blueprint->files);
+  blueprint->files.reset();
 }
 
 SnapshotPtr Images::add_snapshot(std::string owner, SnapshotRequest request, emu::Time now) {
@@ -209,7 +208,7 @@ std::vector<SnapshotPtr> Images::snapshots(const std::string& account) const {
 
 void Images::remove(const SnapshotPtr& snapshot) {
   snapshot->status = SnapshotStatus::deleted;
-  remove_files(snapshot->files);
+  snapshot->files.reset();
 }
 
 }  // namespace sandkey::runloop::emulator

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sandkey::runloop::emulator {
@@ -23,6 +24,20 @@ struct Flaw {
   std::string failure_reason = {};  // they fail after initializing; empty: they do not
   bool stuck = false;               // they stay in provisioning until they are shut down
 };
+
+// A folder of this machine with what lay on a disk. It goes with the last that needs it.
+class SavedFiles {
+ public:
+  explicit SavedFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  ~SavedFiles();
+  SavedFiles(const SavedFiles&) = delete;
+  SavedFiles& operator=(const SavedFiles&) = delete;
+  [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+};
+using SavedFilesPtr = std::shared_ptr<const SavedFiles>;
 
 enum class BlueprintStatus { queued, provisioning, building, failed, build_complete };
 
@@ -42,7 +57,7 @@ struct Blueprint {
   sandkey::emulator::Time created = {};
   std::optional<sandkey::emulator::Time> finished = std::nullopt;
   std::vector<BuildLine> logs = {};
-  std::filesystem::path files = {};  // what its setup commands made; empty: nothing
+  SavedFilesPtr files = {};  // what its setup commands made; null: nothing
   bool holds_agent = false;
   Flaw flaw = {};
   bool deleted = false;
@@ -61,7 +76,7 @@ struct Snapshot {
   BlueprintPtr source_blueprint = {};
   std::string user = "user";  // whose home is in it
   sandkey::emulator::Time created = {};
-  std::filesystem::path files = {};
+  SavedFilesPtr files = {};
   std::uint64_t size_bytes = 0;
 };
 using SnapshotPtr = std::shared_ptr<Snapshot>;
