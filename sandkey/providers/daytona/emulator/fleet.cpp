@@ -48,18 +48,6 @@ void require_usable(const Snapshot& snapshot) {
   throw ApiError(400, "Snapshot " + snapshot.name + " is not in active state");
 }
 
-daytona_toolbox::ToolboxSettings toolbox_settings(const Sandbox& sandbox) {
-  daytona_toolbox::ToolboxSettings settings;
-  settings.environment = sandbox.request.environment;
-  settings.environment["DAYTONA_SANDBOX_ID"] = sandbox.id;
-  settings.environment["DAYTONA_SANDBOX_SNAPSHOT"] = sandbox.snapshot;
-  settings.environment["DAYTONA_SANDBOX_USER"] = sandbox.request.user;
-  settings.environment["DAYTONA_ORGANIZATION_ID"] = sandbox.organization_id;
-  settings.environment["DAYTONA_REGION_ID"] = sandbox.target;
-  settings.sandbox_id = sandbox.id;
-  return settings;
-}
-
 void copy_files(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
@@ -214,8 +202,7 @@ asio::awaitable<void> Fleet::boot(SandboxPtr sandbox) {
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->files.clear();
-  machine->toolbox = std::make_shared<daytona_toolbox::ToolboxServer>(
-      world_.engine, executor_, machine->local->agent(), toolbox_settings(*sandbox));
+  add_toolbox(*sandbox, *machine);
   sandbox->machine = std::move(machine);
   renew_token(*sandbox);
   sandbox->state = State::started;
@@ -223,6 +210,30 @@ asio::awaitable<void> Fleet::boot(SandboxPtr sandbox) {
   sandbox->recoverable = false;
   sandbox->stopped.reset();
   sandbox->last_activity = world_.clock.now();
+}
+
+void Fleet::add_toolbox(const Sandbox& sandbox, Machine& machine) {
+  daytona_toolbox::ToolboxSettings settings;
+  settings.environment = sandbox.request.environment;
+  settings.environment["DAYTONA_SANDBOX_ID"] = sandbox.id;
+  settings.environment["DAYTONA_SANDBOX_SNAPSHOT"] = sandbox.snapshot;
+  settings.environment["DAYTONA_SANDBOX_USER"] = sandbox.request.user;
+  settings.environment["DAYTONA_ORGANIZATION_ID"] = sandbox.organization_id;
+  settings.environment["DAYTONA_REGION_ID"] = sandbox.target;
+  settings.sandbox_id = sandbox.id;
+  machine.toolbox = std::make_shared<daytona_toolbox::ToolboxServer>(
+      world_.engine, executor_, machine.local->agent(), std::move(settings));
+}
+
+asio::awaitable<void> Fleet::end(std::shared_ptr<Machine> machine) {
+  std::exception_ptr failure;
+  try {
+    co_await machine->local->destroy(world_.engine.in(kPatience));
+  } catch (const Error&) {
+    failure = std::current_exception();
+  }
+  co_await machine->toolbox->close();
+  if (failure) std::rethrow_exception(failure);
 }
 
 asio::awaitable<void> Fleet::first_boot(SandboxPtr sandbox) {
@@ -256,8 +267,7 @@ asio::awaitable<void> Fleet::halt(SandboxPtr sandbox) {
   co_await machine->local->end_processes(world_.engine.in(kPatience));
   co_await machine->local->save_files(sandbox->files, world_.engine.in(kPatience));
   sandbox->machine.reset();
-  co_await machine->local->destroy(world_.engine.in(kPatience));
-  co_await machine->toolbox->close();
+  co_await end(machine);
   sandbox->state = State::stopped;
   sandbox->stopped = world_.clock.now();
 }
@@ -296,10 +306,7 @@ asio::awaitable<void> Fleet::destroy(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
   sandbox->machine.reset();
-  if (machine) {
-    co_await machine->local->destroy(world_.engine.in(kPatience));
-    co_await machine->toolbox->close();
-  }
+  if (machine) co_await end(machine);
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->due = {};
