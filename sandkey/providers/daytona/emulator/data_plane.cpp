@@ -5,7 +5,9 @@
 #include "sandkey/emulator/exchange.h"
 #include "sandkey/emulator/port_traffic.h"
 #include "sandkey/emulator/replies.h"
+#include "sandkey/providers/daytona/emulator/signature.h"
 #include "sandkey/providers/daytona/emulator/times.h"
+#include "sandkey/providers/daytona/emulator/toolbox/toolbox_server.h"
 
 #include <algorithm>
 #include <array>
@@ -32,9 +34,8 @@ constexpr std::string_view kWarning =
 constexpr std::array<std::uint16_t, 3> kPrivatePorts{22222, kToolboxPort, 33333};
 constexpr std::size_t kSignedTokenLength = 16;
 
-constexpr const char* kToolbox = "toolbox ";
-constexpr const char* kProxyRoute = "toolbox ANY /proxy/{port}/{path}";
 constexpr const char* kPortRoute = "port traffic";
+constexpr const char* kProxyRoute = "toolbox ANY /proxy/{port}/{path}";
 
 bool is_signed_token(std::string_view text) {
   return text.size() == kSignedTokenLength &&
@@ -67,26 +68,18 @@ std::optional<std::pair<std::uint16_t, std::string>> proxied(std::string_view pa
   return std::pair(static_cast<std::uint16_t>(*port), rest.empty() ? "/" : std::string(rest));
 }
 
-std::string toolbox_route(const net::HttpExchange& exchange, std::string_view path) {
-  if (proxied(path)) return kProxyRoute;
-  return kToolbox + ToolboxServer::route_of(exchange.method(), path).value_or("(unknown)");
-}
-
-// The target behind so many of its segments, undecoded.
-std::string target_behind(std::string_view target, int segments) {
-  target = net::without_authority(target);
-  for (int i = 0; i < segments; ++i) {
-    const std::size_t slash = target.find('/', 1);
-    const std::size_t mark = target.find('?');
-    if (slash >= mark) return "/" + std::string(mark == std::string_view::npos ? "" : target.substr(mark));
-    target.remove_prefix(slash);
-  }
-  return std::string(target);
+std::string route_of(const net::HttpExchange& exchange, const Destination& destination) {
+  if (destination.port != 0 && destination.port != kToolboxPort) return kPortRoute;
+  if (proxied(destination.path)) return kProxyRoute;
+  const auto route = ToolboxServer::route_of(exchange.method(), destination.path);
+  return "toolbox " + route.value_or("(unknown)");
 }
 
 }  // namespace
 
-std::optional<Destination> find_destination(std::string_view host, std::string_view path) {
+std::optional<Destination> find_destination(std::string_view host, std::string_view target) {
+  std::string_view path = net::without_authority(target);
+  path = path.substr(0, path.find('?'));
   if (const auto named = emu::parse_port_name(host)) {
     if (named->port == 0 || named->port > 65535) return std::nullopt;
     return Destination{.sandbox = std::string(named->name),
@@ -103,10 +96,8 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
 }
 
 std::string without_token(std::string_view target) {
-  const std::size_t mark = target.find('?');
-  if (mark == std::string_view::npos) return std::string(target);
-  std::string kept(target.substr(0, mark));
-  std::string_view rest = target.substr(mark + 1);
+  std::string kept(target.substr(0, target.find('?')));
+  std::string_view rest = query_of(target);
   char before = '?';
   while (!rest.empty()) {
     const std::string_view pair = rest.substr(0, rest.find('&'));
@@ -124,19 +115,32 @@ DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, const Di
 
 std::vector<std::string> DataPlane::routes() {
   std::vector<std::string> names{kPortRoute, kProxyRoute};
-  for (const std::string& route : ToolboxServer::routes()) names.push_back(kToolbox + route);
+  for (const std::string& name : ToolboxServer::routes()) names.push_back("toolbox " + name);
   return names;
 }
 
 std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
-  std::optional<Destination> found = find_destination(exchange.header("host"), exchange.path());
+  std::optional<Destination> found = find_destination(exchange.header("host"), exchange.target());
   if (!found) return std::nullopt;
-  const bool toolbox = found->port == 0 || (found->port == kToolboxPort && !found->is_signed);
-  std::string route = kPortRoute;
-  if (toolbox) route = toolbox_route(exchange, found->path);
+  std::string route = route_of(exchange, *found);
   return emu::Call{
       .route = std::move(route),
       .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
+}
+
+// A signed URL of one file, for one purpose.
+bool DataPlane::is_signed_file(const net::HttpExchange& exchange, const Destination& destination,
+                               const Sandbox& sandbox) const {
+  const bool reads = exchange.method() == "GET" && destination.path == "/files/download";
+  const bool writes = exchange.method() == "POST" && destination.path == "/files/upload-v2";
+  if (!reads && !writes) return false;
+  const std::string expires = exchange.query("expires").value_or("");
+  const auto last = emu::parse_number(expires);
+  if (!last) return false;
+  const auto now = std::chrono::floor<std::chrono::seconds>(world_.clock.now().time_since_epoch());
+  if (*last != 0 && *last < static_cast<std::uint64_t>(now.count())) return false;
+  const std::string path = exchange.query("path").value_or("");
+  return exchange.query("signature") == file_signature(sandbox.signing_key, exchange.method(), path, expires);
 }
 
 DataPlane::Proof DataPlane::proof_of(const net::HttpExchange& exchange, const Sandbox& sandbox) const {
@@ -165,6 +169,10 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
                                                    : fleet_.find(destination.sandbox);
   Proof proof = sandbox && destination.is_signed ? Proof::open : Proof::none;
   if (sandbox && proof == Proof::none) proof = proof_of(exchange, *sandbox);
+  if (sandbox && proof == Proof::none && destination.port == 0 &&
+      is_signed_file(exchange, destination, *sandbox)) {
+    proof = Proof::open;
+  }
   if (destination.port != 0 && destination.port != kToolboxPort) {
     co_await serve_port(exchange, sandbox, destination.port, proof);
     co_return;
@@ -178,13 +186,13 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
   if (!runs) co_return;
   const auto inner = proxied(destination.path);
   if (!inner) {
-    std::string path = target_behind(exchange.target(), destination.port == 0 ? 2 : 0);
-    path.resize(std::min(path.find('?'), path.size()));
-    co_await serve_toolbox(exchange, sandbox, std::move(path));
+    co_await serve_toolbox(exchange, sandbox, std::move(destination.path));
     co_return;
   }
-  std::string target = target_behind(exchange.target(), destination.port == 0 ? 4 : 2);
-  co_await forward(exchange, sandbox, inner->first, without_token(target), proof == Proof::bearer);
+  std::string target = inner->second;
+  if (const auto query = query_of(exchange.target()); !query.empty()) target.append("?").append(query);
+  target = without_token(target);
+  co_await forward(exchange, sandbox, inner->first, std::move(target), proof == Proof::bearer);
 }
 
 // Otherwise it has been answered why not.

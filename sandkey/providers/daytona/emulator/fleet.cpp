@@ -264,9 +264,10 @@ asio::awaitable<void> Fleet::halt(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
   sandbox->files = new_folder();
+  co_await machine->local->end_processes(world_.engine.in(kPatience));
   co_await machine->local->save_files(sandbox->files, world_.engine.in(kPatience));
-  co_await end(machine);
   sandbox->machine.reset();
+  co_await end(machine);
   sandbox->state = State::stopped;
   sandbox->stopped = world_.clock.now();
 }
@@ -304,8 +305,8 @@ asio::awaitable<void> Fleet::copy(SandboxPtr sandbox, State back, std::string na
 asio::awaitable<void> Fleet::destroy(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
-  if (machine) co_await end(machine);
   sandbox->machine.reset();
+  if (machine) co_await end(machine);
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->due = {};
