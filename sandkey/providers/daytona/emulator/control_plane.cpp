@@ -59,7 +59,7 @@ asio::awaitable<json::object> read_body(net::HttpExchange& exchange) {
 
 std::int64_t integer_of(const net::HttpExchange& exchange, std::string_view name, std::int64_t otherwise,
                         std::int64_t least, std::int64_t most) {
-  const std::int64_t number = query_integer(exchange, name).value_or(otherwise);
+  const std::int64_t number = query_integer(query_of(exchange.target()), name).value_or(otherwise);
   if (number < least) {
     throw ApiError(400, std::string(name) + " must not be less than " + std::to_string(least));
   }
@@ -340,7 +340,7 @@ asio::awaitable<void> ControlPlane::archive(Exchange& exchange, const Caller& ca
 
 asio::awaitable<void> ControlPlane::recover(Exchange& exchange, const Caller& caller, Arguments arguments) {
   const SandboxPtr sandbox = named(caller, arguments);
-  const bool then_start = !query_flag(exchange, "skipStart").value_or(false);
+  const bool then_start = !query_flag(query_of(exchange.target()), "skipStart").value_or(false);
   co_await fleet_.recover(sandbox, then_start);
   co_await show(exchange, sandbox);
 }
@@ -386,7 +386,7 @@ asio::awaitable<void> ControlPlane::no_parent(Exchange&, const Caller& caller, A
 // ---- Lists
 
 asio::awaitable<void> ControlPlane::list(Exchange& exchange, const Caller& caller, Arguments) {
-  const ListQuery query = parse_list_query(exchange);
+  const ListQuery query = parse_list_query(query_of(exchange.target()));
   const std::int64_t limit = integer_of(exchange, "limit", kPage, 1, kMaxPage);
   std::optional<Cursor> after;
   if (const auto text = exchange.query("cursor"); text && !text->empty()) after = read_cursor(*text);
@@ -403,7 +403,7 @@ asio::awaitable<void> ControlPlane::list(Exchange& exchange, const Caller& calle
 }
 
 asio::awaitable<void> ControlPlane::list_paginated(Exchange& exchange, const Caller& caller, Arguments) {
-  const ListQuery query = parse_list_query(exchange);
+  const ListQuery query = parse_list_query(query_of(exchange.target()));
   const std::int64_t page = integer_of(exchange, "page", 1, 1, INT32_MAX);
   const std::int64_t limit = integer_of(exchange, "limit", kPage, 1, kMaxPage);
   json::array all;
@@ -671,7 +671,7 @@ asio::awaitable<void> ControlPlane::deactivate_snapshot(Exchange& exchange, cons
 // ---- Volumes
 
 asio::awaitable<void> ControlPlane::list_volumes(Exchange& exchange, const Caller& caller, Arguments) {
-  const bool deleted_too = query_flag(exchange, "includeDeleted").value_or(false);
+  const bool deleted_too = query_flag(query_of(exchange.target()), "includeDeleted").value_or(false);
   json::array list;
   for (const Volume* each : volumes_.of(caller.organization, deleted_too)) {
     list.emplace_back(to_json(*each, caller.organization_id));

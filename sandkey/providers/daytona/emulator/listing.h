@@ -3,7 +3,6 @@
 
 #include "sandkey/base/json.h"
 #include "sandkey/emulator/rfc3339.h"
-#include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/state.h"
 
 #include <chrono>
@@ -65,7 +64,7 @@ class ListIndex {
 
 enum class SortBy { name, cpu, memory, disk, last_activity, created };
 
-// As the query's parameters ask for it; throws ApiError(400).
+// As the parameters of a query ask for it; throws ApiError(400).
 struct ListQuery {
   std::string id_prefix = {};  // in lower case, both
   std::string name_prefix = {};
@@ -87,7 +86,7 @@ struct ListQuery {
   SortBy sort = SortBy::last_activity;
   bool ascending = false;
 };
-[[nodiscard]] ListQuery parse_list_query(const net::HttpExchange& exchange);
+[[nodiscard]] ListQuery parse_list_query(std::string_view query);
 // {"name": "value"}; throws ApiError(400) for what is none.
 [[nodiscard]] std::map<std::string, std::string> parse_labels(std::string_view text);
 
