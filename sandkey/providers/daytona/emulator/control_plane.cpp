@@ -473,15 +473,10 @@ asio::awaitable<void> ControlPlane::set_network(Exchange& exchange, const Caller
                                                 Arguments arguments) {
   const json::object body = co_await read_body(exchange);
   const SandboxPtr sandbox = named(caller, arguments);
-  Fields fields(body);
-  const auto block = fields.flag("networkBlockAll");
-  const auto addresses = fields.text("networkAllowList");
-  const auto domains = fields.text("domainAllowList");
-  fields.check();
-  if (!block && !addresses && !domains) throw ApiError(400, "At least one network setting is required");
-  if (block) sandbox->request.network_block_all = *block;
-  if (addresses) sandbox->request.network_allow_list = *addresses;
-  if (domains) sandbox->request.domain_allow_list = *domains;
+  const NetworkSettings wanted = parse_network_settings(body);
+  if (wanted.block_all) sandbox->request.network_block_all = *wanted.block_all;
+  if (wanted.network_allow_list) sandbox->request.network_allow_list = wanted.network_allow_list;
+  if (wanted.domain_allow_list) sandbox->request.domain_allow_list = wanted.domain_allow_list;
   fleet_.changed(sandbox);
   co_await show(exchange, sandbox);
 }

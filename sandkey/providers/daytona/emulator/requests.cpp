@@ -3,8 +3,12 @@
 #include "sandkey/base/error.h"
 #include "sandkey/providers/daytona/emulator/api_error.h"
 
+#include <boost/asio/ip/network_v4.hpp>
+#include <boost/system/error_code.hpp>
+
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <utility>
 
@@ -66,12 +70,39 @@ void check_volume(const json::value& value) {
   }
 }
 
-void check_allow_list(const std::optional<std::string>& list, std::string_view name) {
-  if (!list) return;
-  const auto commas = static_cast<std::size_t>(std::ranges::count(*list, ','));
-  if (commas + 1 > kMaxAllowed) {
+bool is_network(std::string_view text) {
+  boost::system::error_code failure;
+  (void)boost::asio::ip::make_network_v4(text, failure);
+  return !failure;
+}
+
+bool is_domain(std::string_view text) {
+  if (text.starts_with("*.")) text.remove_prefix(2);
+  return !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '.';
+  });
+}
+
+void check_allow_list(const std::optional<std::string>& list, std::string_view name,
+                      bool (*is_entry)(std::string_view)) {
+  if (!list || list->empty()) return;
+  std::size_t entries = 0;
+  for (std::string_view rest = *list; entries == 0 || !rest.empty(); ++entries) {
+    std::string_view entry = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(entry.size() + 1, rest.size()));
+    while (entry.starts_with(' ')) entry.remove_prefix(1);
+    while (entry.ends_with(' ')) entry.remove_suffix(1);
+    if (!is_entry(entry)) throw ApiError(400, std::string(name) + " has an entry that is none");
+  }
+  if (entries > kMaxAllowed) {
     throw ApiError(400, std::string(name) + " may have at most " + std::to_string(kMaxAllowed) + " entries");
   }
+}
+
+void check_allow_lists(const std::optional<std::string>& networks,
+                       const std::optional<std::string>& domains) {
+  check_allow_list(networks, "Network allow list", &is_network);
+  check_allow_list(domains, "Domain allow list", &is_domain);
 }
 
 Sizes parse_sizes(Fields& fields, bool builds) {
@@ -224,9 +255,21 @@ CreateRequest parse_create(const json::object& body) {
   if (request.auto_archive < 0) throw ApiError(400, "Auto-archive interval must be non-negative");
   if (request.ttl < 0) throw ApiError(400, "TTL must be non-negative");
   for (const json::value& each : request.volumes) check_volume(each);
-  check_allow_list(request.network_allow_list, "Network allow list");
-  check_allow_list(request.domain_allow_list, "Domain allow list");
+  check_allow_lists(request.network_allow_list, request.domain_allow_list);
   return request;
+}
+
+NetworkSettings parse_network_settings(const json::object& body) {
+  Fields fields(body);
+  NetworkSettings settings{.block_all = fields.flag("networkBlockAll"),
+                           .network_allow_list = fields.text("networkAllowList"),
+                           .domain_allow_list = fields.text("domainAllowList")};
+  fields.check();
+  if (!settings.block_all && !settings.network_allow_list && !settings.domain_allow_list) {
+    throw ApiError(400, "At least one network setting is required");
+  }
+  check_allow_lists(settings.network_allow_list, settings.domain_allow_list);
+  return settings;
 }
 
 SizeChange parse_resize(const json::object& body) {

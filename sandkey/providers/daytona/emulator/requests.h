@@ -76,6 +76,14 @@ struct CreateRequest {
 [[nodiscard]] bool parse_public(std::string_view text);
 [[nodiscard]] std::uint16_t parse_port(std::string_view text);
 
+// What is not said stays as it is.
+struct NetworkSettings {
+  std::optional<bool> block_all = std::nullopt;
+  std::optional<std::string> network_allow_list = std::nullopt;
+  std::optional<std::string> domain_allow_list = std::nullopt;
+};
+[[nodiscard]] NetworkSettings parse_network_settings(const json::object& body);
+
 [[nodiscard]] SizeChange parse_resize(const json::object& body);
 
 // ---- Query parameters
