@@ -16,7 +16,6 @@ namespace sandkey::daytona::emulator {
 namespace {
 
 namespace emu = sandkey::emulator;
-using daytona_toolbox::ToolboxServer;
 
 constexpr std::chrono::seconds kDialPatience{10};
 constexpr std::string_view kToolboxPath = "/toolbox/";
@@ -32,7 +31,7 @@ constexpr std::string_view kWarning =
 constexpr std::array<std::uint16_t, 3> kPrivatePorts{22222, kToolboxPort, 33333};
 constexpr std::size_t kSignedTokenLength = 16;
 
-constexpr const char* kToolbox = "toolbox ";
+constexpr const char* kToolboxRoute = "toolbox (unknown)";
 constexpr const char* kProxyRoute = "toolbox ANY /proxy/{port}/{path}";
 constexpr const char* kPortRoute = "port traffic";
 
@@ -65,11 +64,6 @@ std::optional<std::pair<std::uint16_t, std::string>> proxied(std::string_view pa
   if (!port || *port == 0 || *port > 65535) return std::nullopt;
   const std::string_view rest = path.substr(end);
   return std::pair(static_cast<std::uint16_t>(*port), rest.empty() ? "/" : std::string(rest));
-}
-
-std::string toolbox_route(const net::HttpExchange& exchange, std::string_view path) {
-  if (proxied(path)) return kProxyRoute;
-  return kToolbox + ToolboxServer::route_of(exchange.method(), path).value_or("(unknown)");
 }
 
 // The target behind so many of its segments, undecoded.
@@ -123,9 +117,7 @@ DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, const Di
     : world_(world), executor_(std::move(executor)), directory_(directory), fleet_(fleet) {}
 
 std::vector<std::string> DataPlane::routes() {
-  std::vector<std::string> names{kPortRoute, kProxyRoute};
-  for (const std::string& route : ToolboxServer::routes()) names.push_back(kToolbox + route);
-  return names;
+  return {kPortRoute, kProxyRoute};
 }
 
 std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
@@ -133,7 +125,7 @@ std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
   if (!found) return std::nullopt;
   const bool toolbox = found->port == 0 || (found->port == kToolboxPort && !found->is_signed);
   std::string route = kPortRoute;
-  if (toolbox) route = toolbox_route(exchange, found->path);
+  if (toolbox) route = proxied(found->path) ? kProxyRoute : kToolboxRoute;
   return emu::Call{
       .route = std::move(route),
       .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
@@ -178,9 +170,7 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
   if (!runs) co_return;
   const auto inner = proxied(destination.path);
   if (!inner) {
-    std::string path = target_behind(exchange.target(), destination.port == 0 ? 2 : 0);
-    path.resize(std::min(path.find('?'), path.size()));
-    co_await serve_toolbox(exchange, sandbox, std::move(path));
+    co_await serve_toolbox(exchange, sandbox, std::move(destination.path));
     co_return;
   }
   std::string target = target_behind(exchange.target(), destination.port == 0 ? 4 : 2);
@@ -237,12 +227,9 @@ asio::awaitable<void> DataPlane::forward(net::HttpExchange& exchange, SandboxPtr
   if (!answered && !exchange.replied()) co_await exchange.reply(502, "", "");
 }
 
-asio::awaitable<void> DataPlane::serve_toolbox(net::HttpExchange& exchange, SandboxPtr sandbox,
-                                               std::string path) {
+asio::awaitable<void> DataPlane::serve_toolbox(net::HttpExchange& exchange, SandboxPtr sandbox, std::string) {
   if (exchange.header(kSkipActivity) != "true") fleet_.touch(sandbox);
-  const Fleet::Passing passing(fleet_, sandbox, exchange, is_upgrade(exchange));
-  const std::shared_ptr<Machine> machine = sandbox->machine;
-  co_await machine->toolbox->handle(exchange, std::move(path));
+  co_await exchange.reply(502, "", "");
 }
 
 }  // namespace sandkey::daytona::emulator

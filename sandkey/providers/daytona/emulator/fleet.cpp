@@ -202,7 +202,6 @@ asio::awaitable<void> Fleet::boot(SandboxPtr sandbox) {
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->files.clear();
-  add_toolbox(*sandbox, *machine);
   sandbox->machine = std::move(machine);
   renew_token(*sandbox);
   sandbox->state = State::started;
@@ -210,30 +209,6 @@ asio::awaitable<void> Fleet::boot(SandboxPtr sandbox) {
   sandbox->recoverable = false;
   sandbox->stopped.reset();
   sandbox->last_activity = world_.clock.now();
-}
-
-void Fleet::add_toolbox(const Sandbox& sandbox, Machine& machine) {
-  daytona_toolbox::ToolboxSettings settings;
-  settings.environment = sandbox.request.environment;
-  settings.environment["DAYTONA_SANDBOX_ID"] = sandbox.id;
-  settings.environment["DAYTONA_SANDBOX_SNAPSHOT"] = sandbox.snapshot;
-  settings.environment["DAYTONA_SANDBOX_USER"] = sandbox.request.user;
-  settings.environment["DAYTONA_ORGANIZATION_ID"] = sandbox.organization_id;
-  settings.environment["DAYTONA_REGION_ID"] = sandbox.target;
-  settings.sandbox_id = sandbox.id;
-  machine.toolbox = std::make_shared<daytona_toolbox::ToolboxServer>(
-      world_.engine, executor_, machine.local->agent(), std::move(settings));
-}
-
-asio::awaitable<void> Fleet::end(std::shared_ptr<Machine> machine) {
-  std::exception_ptr failure;
-  try {
-    co_await machine->local->destroy(world_.engine.in(kPatience));
-  } catch (const Error&) {
-    failure = std::current_exception();
-  }
-  co_await machine->toolbox->close();
-  if (failure) std::rethrow_exception(failure);
 }
 
 asio::awaitable<void> Fleet::first_boot(SandboxPtr sandbox) {
@@ -265,7 +240,7 @@ asio::awaitable<void> Fleet::halt(SandboxPtr sandbox) {
   const std::shared_ptr<Machine> machine = sandbox->machine;
   sandbox->files = new_folder();
   co_await machine->local->save_files(sandbox->files, world_.engine.in(kPatience));
-  co_await end(machine);
+  co_await machine->local->destroy(world_.engine.in(kPatience));
   sandbox->machine.reset();
   sandbox->state = State::stopped;
   sandbox->stopped = world_.clock.now();
@@ -304,7 +279,7 @@ asio::awaitable<void> Fleet::copy(SandboxPtr sandbox, State back, std::string na
 asio::awaitable<void> Fleet::destroy(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
-  if (machine) co_await end(machine);
+  if (machine) co_await machine->local->destroy(world_.engine.in(kPatience));
   sandbox->machine.reset();
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
