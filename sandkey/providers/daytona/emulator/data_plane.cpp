@@ -5,7 +5,9 @@
 #include "sandkey/emulator/exchange.h"
 #include "sandkey/emulator/port_traffic.h"
 #include "sandkey/emulator/replies.h"
+#include "sandkey/providers/daytona/emulator/signature.h"
 #include "sandkey/providers/daytona/emulator/times.h"
+#include "sandkey/providers/daytona/emulator/toolbox/toolbox_server.h"
 
 #include <algorithm>
 #include <array>
@@ -31,8 +33,6 @@ constexpr std::string_view kWarning =
 constexpr std::array<std::uint16_t, 3> kPrivatePorts{22222, kToolboxPort, 33333};
 constexpr std::size_t kSignedTokenLength = 16;
 
-constexpr const char* kToolboxRoute = "toolbox (unknown)";
-constexpr const char* kProxyRoute = "toolbox ANY /proxy/{port}/{path}";
 constexpr const char* kPortRoute = "port traffic";
 
 bool is_signed_token(std::string_view text) {
@@ -66,21 +66,24 @@ std::optional<std::pair<std::uint16_t, std::string>> proxied(std::string_view pa
   return std::pair(static_cast<std::uint16_t>(*port), rest.empty() ? "/" : std::string(rest));
 }
 
-// The target behind so many of its segments, undecoded.
-std::string target_behind(std::string_view target, int segments) {
-  target = net::without_authority(target);
-  for (int i = 0; i < segments; ++i) {
-    const std::size_t slash = target.find('/', 1);
-    const std::size_t mark = target.find('?');
-    if (slash >= mark) return "/" + std::string(mark == std::string_view::npos ? "" : target.substr(mark));
-    target.remove_prefix(slash);
-  }
-  return std::string(target);
+// What follows the path, with its mark.
+std::string_view query_of(std::string_view target) {
+  const std::size_t mark = target.find('?');
+  return mark == std::string_view::npos ? std::string_view() : target.substr(mark);
+}
+
+std::string route_of(const net::HttpExchange& exchange, const Destination& destination) {
+  if (destination.port != 0 && destination.port != kToolboxPort) return kPortRoute;
+  if (proxied(destination.path)) return kPortRoute;
+  const auto route = daytona_toolbox::ToolboxServer::route_of(exchange.method(), destination.path);
+  return "toolbox " + route.value_or("(unknown)");
 }
 
 }  // namespace
 
-std::optional<Destination> find_destination(std::string_view host, std::string_view path) {
+std::optional<Destination> find_destination(std::string_view host, std::string_view target) {
+  std::string_view path = net::without_authority(target);
+  path = path.substr(0, path.find('?'));
   if (const auto named = emu::parse_port_name(host)) {
     if (named->port == 0 || named->port > 65535) return std::nullopt;
     return Destination{.sandbox = std::string(named->name),
@@ -117,18 +120,33 @@ DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, const Di
     : world_(world), executor_(std::move(executor)), directory_(directory), fleet_(fleet) {}
 
 std::vector<std::string> DataPlane::routes() {
-  return {kPortRoute, kProxyRoute};
+  std::vector<std::string> names{kPortRoute};
+  for (const std::string& name : daytona_toolbox::ToolboxServer::routes()) names.push_back("toolbox " + name);
+  return names;
 }
 
 std::optional<emu::Call> DataPlane::route(const net::HttpExchange& exchange) {
-  std::optional<Destination> found = find_destination(exchange.header("host"), exchange.path());
+  std::optional<Destination> found = find_destination(exchange.header("host"), exchange.target());
   if (!found) return std::nullopt;
-  const bool toolbox = found->port == 0 || (found->port == kToolboxPort && !found->is_signed);
-  std::string route = kPortRoute;
-  if (toolbox) route = proxied(found->path) ? kProxyRoute : kToolboxRoute;
+  std::string route = route_of(exchange, *found);
   return emu::Call{
       .route = std::move(route),
       .run = [this, to = std::move(*found)](net::HttpExchange& other) { return serve(other, to); }};
+}
+
+// A signed URL of one file, for one purpose.
+bool DataPlane::is_signed_file(const net::HttpExchange& exchange, const Destination& destination,
+                               const Sandbox& sandbox) const {
+  const bool reads = exchange.method() == "GET" && destination.path == "/files/download";
+  const bool writes = exchange.method() == "POST" && destination.path == "/files/upload-v2";
+  if (!reads && !writes) return false;
+  const std::string expires = exchange.query("expires").value_or("");
+  const auto last = emu::parse_number(expires);
+  if (!last) return false;
+  const auto now = std::chrono::floor<std::chrono::seconds>(world_.clock.now().time_since_epoch());
+  if (*last != 0 && *last < static_cast<std::uint64_t>(now.count())) return false;
+  const std::string path = exchange.query("path").value_or("");
+  return exchange.query("signature") == file_signature(sandbox.signing_key, exchange.method(), path, expires);
 }
 
 DataPlane::Proof DataPlane::proof_of(const net::HttpExchange& exchange, const Sandbox& sandbox) const {
@@ -157,6 +175,10 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
                                                    : fleet_.find(destination.sandbox);
   Proof proof = sandbox && destination.is_signed ? Proof::open : Proof::none;
   if (sandbox && proof == Proof::none) proof = proof_of(exchange, *sandbox);
+  if (sandbox && proof == Proof::none && destination.port == 0 &&
+      is_signed_file(exchange, destination, *sandbox)) {
+    proof = Proof::open;
+  }
   if (destination.port != 0 && destination.port != kToolboxPort) {
     co_await serve_port(exchange, sandbox, destination.port, proof);
     co_return;
@@ -173,8 +195,8 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
     co_await serve_toolbox(exchange, sandbox, std::move(destination.path));
     co_return;
   }
-  std::string target = target_behind(exchange.target(), destination.port == 0 ? 4 : 2);
-  co_await forward(exchange, sandbox, inner->first, without_token(target), proof == Proof::bearer);
+  std::string target = without_token(inner->second + std::string(query_of(exchange.target())));
+  co_await forward(exchange, sandbox, inner->first, std::move(target), proof == Proof::bearer);
 }
 
 // Otherwise it has been answered why not.
@@ -227,9 +249,12 @@ asio::awaitable<void> DataPlane::forward(net::HttpExchange& exchange, SandboxPtr
   if (!answered && !exchange.replied()) co_await exchange.reply(502, "", "");
 }
 
-asio::awaitable<void> DataPlane::serve_toolbox(net::HttpExchange& exchange, SandboxPtr sandbox, std::string) {
+asio::awaitable<void> DataPlane::serve_toolbox(net::HttpExchange& exchange, SandboxPtr sandbox,
+                                               std::string path) {
   if (exchange.header(kSkipActivity) != "true") fleet_.touch(sandbox);
-  co_await exchange.reply(502, "", "");
+  const Fleet::Passing passing(fleet_, sandbox, exchange, is_upgrade(exchange));
+  const std::shared_ptr<Machine> machine = sandbox->machine;
+  co_await machine->toolbox->handle(exchange, std::move(path));
 }
 
 }  // namespace sandkey::daytona::emulator

@@ -25,11 +25,11 @@ struct Destination {
   std::string sandbox = {};  // an id, or the token of a signed URL
   std::uint16_t port = 0;    // 0: none was named, but the toolbox
   bool is_signed = false;
-  std::string path = {};  // for the toolbox: what follows the sandbox's id
+  std::string path = {};  // as it came, without the query; of the toolbox: what follows the sandbox's id
 };
 // Nothing if the request is for the control plane. "/toolbox/ID/PATH" on any host, "PORT-ID." and
 // "PORT-TOKEN." in front of a domain.
-[[nodiscard]] std::optional<Destination> find_destination(std::string_view host, std::string_view path);
+[[nodiscard]] std::optional<Destination> find_destination(std::string_view host, std::string_view target);
 
 // The target without the parameter by which a URL carries a token; all else stays as it came.
 [[nodiscard]] std::string without_token(std::string_view target);
@@ -55,6 +55,8 @@ class DataPlane {
                                 std::string target, bool drop_bearer);
   asio::awaitable<void> serve_toolbox(net::HttpExchange& exchange, SandboxPtr sandbox, std::string path);
   [[nodiscard]] asio::awaitable<bool> require_running(net::HttpExchange& exchange, SandboxPtr sandbox);
+  [[nodiscard]] bool is_signed_file(const net::HttpExchange& exchange, const Destination& destination,
+                                    const Sandbox& sandbox) const;
   [[nodiscard]] Proof proof_of(const net::HttpExchange& exchange, const Sandbox& sandbox) const;
   asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, std::string code,
                                std::string message);

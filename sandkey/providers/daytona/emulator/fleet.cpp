@@ -48,6 +48,18 @@ void require_usable(const Snapshot& snapshot) {
   throw ApiError(400, "Snapshot " + snapshot.name + " is not in active state");
 }
 
+daytona_toolbox::ToolboxSettings toolbox_settings(const Sandbox& sandbox) {
+  daytona_toolbox::ToolboxSettings settings;
+  settings.environment = sandbox.request.environment;
+  settings.environment["DAYTONA_SANDBOX_ID"] = sandbox.id;
+  settings.environment["DAYTONA_SANDBOX_SNAPSHOT"] = sandbox.snapshot;
+  settings.environment["DAYTONA_SANDBOX_USER"] = sandbox.request.user;
+  settings.environment["DAYTONA_ORGANIZATION_ID"] = sandbox.organization_id;
+  settings.environment["DAYTONA_REGION_ID"] = sandbox.target;
+  settings.sandbox_id = sandbox.id;
+  return settings;
+}
+
 void copy_files(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
@@ -202,6 +214,8 @@ asio::awaitable<void> Fleet::boot(SandboxPtr sandbox) {
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->files.clear();
+  machine->toolbox = std::make_shared<daytona_toolbox::ToolboxServer>(
+      world_.engine, executor_, machine->local->agent(), toolbox_settings(*sandbox));
   sandbox->machine = std::move(machine);
   renew_token(*sandbox);
   sandbox->state = State::started;
@@ -239,9 +253,11 @@ asio::awaitable<void> Fleet::halt(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
   sandbox->files = new_folder();
+  co_await machine->local->end_processes(world_.engine.in(kPatience));
   co_await machine->local->save_files(sandbox->files, world_.engine.in(kPatience));
-  co_await machine->local->destroy(world_.engine.in(kPatience));
   sandbox->machine.reset();
+  co_await machine->local->destroy(world_.engine.in(kPatience));
+  co_await machine->toolbox->close();
   sandbox->state = State::stopped;
   sandbox->stopped = world_.clock.now();
 }
@@ -279,8 +295,11 @@ asio::awaitable<void> Fleet::copy(SandboxPtr sandbox, State back, std::string na
 asio::awaitable<void> Fleet::destroy(SandboxPtr sandbox) {
   leave(*sandbox);
   const std::shared_ptr<Machine> machine = sandbox->machine;
-  if (machine) co_await machine->local->destroy(world_.engine.in(kPatience));
   sandbox->machine.reset();
+  if (machine) {
+    co_await machine->local->destroy(world_.engine.in(kPatience));
+    co_await machine->toolbox->close();
+  }
   std::error_code ignored;
   if (!sandbox->files.empty()) fs::remove_all(sandbox->files, ignored);
   sandbox->due = {};

@@ -10,6 +10,7 @@
 #include "sandkey/providers/daytona/emulator/requests.h"
 #include "sandkey/providers/daytona/emulator/snapshots.h"
 #include "sandkey/providers/daytona/emulator/state.h"
+#include "sandkey/providers/daytona/emulator/toolbox/toolbox_server.h"
 
 #include <boost/asio/any_io_executor.hpp>
 
@@ -25,6 +26,7 @@ namespace sandkey::daytona::emulator {
 // What runs while it is started; whoever uses it meanwhile keeps it.
 struct Machine {
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
+  std::shared_ptr<daytona_toolbox::ToolboxServer> toolbox = {};
 };
 
 struct SignedPort {
