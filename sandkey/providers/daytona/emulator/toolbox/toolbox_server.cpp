@@ -2,11 +2,13 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/emulator/machine/file_transfer.h"
+#include "sandkey/emulator/machine/processes.h"
 #include "sandkey/emulator/machine/visits.h"
 #include "sandkey/emulator/router.h"
 #include "sandkey/providers/daytona/emulator/toolbox/answers.h"
 #include "sandkey/providers/daytona/emulator/toolbox/execute.h"
 #include "sandkey/providers/daytona/emulator/toolbox/files.h"
+#include "sandkey/providers/daytona/emulator/toolbox/sessions.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
 #include "sandkey/providers/daytona/emulator/toolbox/toolbox_error.h"
 
@@ -31,9 +33,11 @@ class ToolboxServer::Impl {
  public:
   Impl(Engine& engine, asio::any_io_executor executor, AgentClient& agent, ToolboxSettings settings)
       : view_(engine, executor, agent, std::move(settings)),
+        processes_(engine, executor),
         visits_(executor),
         system_(view_),
         execute_(view_),
+        sessions_(view_, processes_),
         files_(view_) {
     add_routes(router_, this);
   }
@@ -49,13 +53,20 @@ class ToolboxServer::Impl {
     co_await visits_.serve(exchange, serve(exchange, std::move(path)));
   }
 
-  void paused() { visits_.break_off(); }
-  void resumed() {}
+  void paused() {
+    processes_.set_paused(true);
+    visits_.break_off();
+  }
+  void resumed() { processes_.set_paused(false); }
 
   asio::awaitable<void> close() {
     closed_ = true;
     visits_.break_off();
+    processes_.cancel();
+    sessions_.cancel();
     co_await visits_.wait_for_end();
+    co_await sessions_.join();
+    co_await processes_.join();
   }
 
  private:
@@ -97,10 +108,12 @@ class ToolboxServer::Impl {
   }
 
   MachineView view_;
+  machine::ProcessTable processes_;
   machine::Visits visits_;
   bool closed_ = false;
   System system_;
   Execute execute_;
+  Sessions sessions_;
   Files files_;
   Router router_;
 };
@@ -117,6 +130,11 @@ void ToolboxServer::Impl::add_routes(Router& router, Impl* server) {
       return ((server->*part).*method)(exchange, std::move(arguments[0]));
     });
   };
+  const auto add_two = [&router, server](const char* route, auto part, auto method) {
+    router.add(route, [server, part, method](HttpExchange& exchange, Arguments arguments) {
+      return ((server->*part).*method)(exchange, std::move(arguments[0]), std::move(arguments[1]));
+    });
+  };
   add("GET /version", &Impl::system_, &System::version);
   add("GET /user-home-dir", &Impl::system_, &System::home);
   add("GET /project-dir", &Impl::system_, &System::home);
@@ -129,6 +147,17 @@ void ToolboxServer::Impl::add_routes(Router& router, Impl* server) {
 
   add("POST /process/execute", &Impl::execute_, &Execute::execute);
   add("POST /process/code-run", &Impl::execute_, &Execute::run_code);
+
+  add("POST /process/session", &Impl::sessions_, &Sessions::create);
+  add("GET /process/session", &Impl::sessions_, &Sessions::list);
+  add("GET /process/session/entrypoint", &Impl::sessions_, &Sessions::entrypoint);
+  add("GET /process/session/entrypoint/logs", &Impl::sessions_, &Sessions::entrypoint_logs);
+  add_one("GET /process/session/{sessionId}", &Impl::sessions_, &Sessions::get);
+  add_one("DELETE /process/session/{sessionId}", &Impl::sessions_, &Sessions::remove);
+  add_one("POST /process/session/{sessionId}/exec", &Impl::sessions_, &Sessions::execute);
+  add_two("GET /process/session/{sessionId}/command/{commandId}", &Impl::sessions_, &Sessions::command);
+  add_two("GET /process/session/{sessionId}/command/{commandId}/logs", &Impl::sessions_, &Sessions::logs);
+  add_two("POST /process/session/{sessionId}/command/{commandId}/input", &Impl::sessions_, &Sessions::input);
 
   add("GET /files", &Impl::files_, &Files::list);
   add("DELETE /files", &Impl::files_, &Files::remove);

@@ -8,6 +8,7 @@
 #include "sandkey/net/ascii.h"
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/websocket_client.h"
+#include "sandkey/providers/daytona/emulator/toolbox/session_log.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
 
 #include <gmock/gmock.h>
@@ -223,6 +224,165 @@ TEST_F(Toolbox, CodeRuns) {
   const Reply failing = post("/process/code-run", {{"language", "python"}, {"code", "raise SystemExit(4)"}});
   EXPECT_EQ(failing.body, R"({"exitCode":4,"result":""})");
   expect_error(post("/process/code-run", {{"language", "cobol"}, {"code", "x"}}), 400, "BAD_REQUEST");
+}
+
+// ---- Sessions
+
+class ToolboxSessions : public Toolbox {
+ protected:
+  static constexpr const char* kVersion = "0.218.0";
+  void SetUp() override {
+    Toolbox::SetUp();
+    if (!box_) return;
+    const std::string test = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    base = "/process/session/" + test;
+    EXPECT_EQ(post("/process/session", {{"sessionId", test}}).status, 201);
+  }
+  void TearDown() override {
+    if (box_) (void)send("DELETE", base);
+    Toolbox::TearDown();
+  }
+  Reply run(const std::string& command, const char* version = kVersion) {
+    return post(base + "/exec", {{"command", command}}, {{"X-Daytona-SDK-Version", version}});
+  }
+  // The path of a command that was started and not waited for.
+  std::string start(const std::string& command, json::object more = {}) {
+    more["command"] = command;
+    more["runAsync"] = true;
+    const Reply reply = post(base + "/exec", more);
+    EXPECT_EQ(reply.status, 202) << reply.body;
+    return base + "/command/" + reply.text("cmdId");
+  }
+  test::WebSocketClient follow(const std::string& command, const std::string& version = kVersion) {
+    return {port(), command + "/logs?follow=true", "X-Daytona-SDK-Version: " + version + "\r\n"};
+  }
+
+  std::string base;
+};
+
+TEST_F(ToolboxSessions, AShellStaysAndItsCommandsComeOneAfterTheOther) {
+  EXPECT_EQ(run("cd /tmp; export A=b").object().at("exitCode"), 0);
+  const Reply reply = run("pwd; echo $A; echo err >&2; (exit 4)");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.text("stdout"), "/tmp\nb\n");
+  EXPECT_EQ(reply.text("stderr"), "err\n");
+  EXPECT_THAT(reply.text("output"), HasSubstr("\x01\x01\x01/tmp\n\x01\x01\x01"
+                                              "b\n"));
+  EXPECT_EQ(reply.object().at("exitCode"), 4);
+  const json::object session = get(base).object();
+  EXPECT_EQ(session.at("commands").as_array().size(), 2U);
+  const json::object last = session.at("commands").as_array().at(1).as_object();
+  EXPECT_EQ(last.at("exitCode"), 4);
+  EXPECT_EQ(last.at("id"), reply.object().at("cmdId"));
+}
+
+TEST_F(ToolboxSessions, WhatACommandIsMadeOfCannotBreakItsShell) {
+  EXPECT_EQ(run("echo 'unfinished").object().at("exitCode"), 2);
+  EXPECT_EQ(run("printf no-newline").text("stdout"), "no-newline\n");
+  EXPECT_EQ(run("exec >/dev/null; echo lost").text("stdout"), "");
+  EXPECT_EQ(run("cat <<EOF\n}\nEOF\necho end").text("stdout"), "}\nend\n");
+  EXPECT_EQ(run("cat; echo no input").text("stdout"), "no input\n");
+}
+
+TEST_F(ToolboxSessions, TheAnswersFormDependsOnTheVersion) {
+  const char* const command = "echo a; sleep 0.1; echo b >&2";
+  EXPECT_EQ(run(command, "0.100.0").text("output"),
+            "\x01\x01\x01"
+            "a\n\x02\x02\x02"
+            "b\n");
+  EXPECT_FALSE(run(command, "0.100.0").object().contains("stdout"));
+  const Reply merged = post(base + "/exec", {{"command", command}});
+  EXPECT_EQ(merged.text("output"), "a\nb\n");
+  const std::string logs = base + "/command/" + merged.text("cmdId") + "/logs";
+  EXPECT_EQ(get(logs).body, "a\nb\n");
+  EXPECT_EQ(get(logs, {{"X-Daytona-Split-Output", "true"}}).body,
+            "\x01\x01\x01"
+            "a\n\x02\x02\x02"
+            "b\n");
+  const json::object split = get(logs, {{"X-Daytona-SDK-Version", kVersion}}).object();
+  EXPECT_EQ(split.at("stdout"), "a\n");
+  EXPECT_EQ(split.at("stderr"), "b\n");
+}
+
+TEST_F(ToolboxSessions, ACommandCanBeFollowedAndFed) {
+  const std::string command = start("echo ready; read line; echo got $line >&2");
+  test::WebSocketClient socket = follow(command);
+  EXPECT_EQ(socket.next(), (net::WebSocketFrame{net::WebSocketFrame::Kind::binary, "\x01\x01\x01ready\n"}));
+  EXPECT_FALSE(get(command).object().contains("exitCode"));
+  EXPECT_EQ(post(command + "/input", {{"data", "word"}}).status, 204);
+  std::string rest;
+  EXPECT_EQ(socket.rest(&rest).code, 1000);
+  EXPECT_THAT(rest, HasSubstr("\x01\x01\x01word\n"));
+  EXPECT_THAT(rest, HasSubstr("\x02\x02\x02got word\n"));
+  EXPECT_EQ(get(command).object().at("exitCode"), 0);
+  expect_error(post(command + "/input", {{"data", "late"}}), 410, "COMMAND_ALREADY_COMPLETED");
+}
+
+TEST_F(ToolboxSessions, InputIsNotEchoedWhereThatIsNotWanted) {
+  const std::string command = start("read -r line; echo \"<$line>\"", {{"suppressInputEcho", true}});
+  while (post(command + "/input", {{"data", "quiet\n"}}).status == 500) {
+  }
+  test::WebSocketClient socket = follow(command, "0.1.0");
+  std::string all;
+  EXPECT_EQ(socket.rest(&all).code, 1000);
+  EXPECT_EQ(all, "<quiet>\n");
+}
+
+TEST_F(ToolboxSessions, AFollowedLogComesInSmallFrames) {
+  const std::string command = start("for i in 1 2 3 4; do head -c 700 /dev/zero | tr '\\0' x; echo; done");
+  test::WebSocketClient socket = follow(command);
+  std::string all;
+  while (const auto frame = socket.next()) {
+    if (frame->kind == net::WebSocketFrame::Kind::close) break;
+    EXPECT_LE(frame->data.size(), 1024U);
+    all += frame->data;
+  }
+  EXPECT_EQ(split_log(all).outputs[0].size(), 4U * 701);
+  test::WebSocketClient once(port(), command + "/logs", "X-Daytona-SDK-Version: 0.218.0\r\n");
+  std::string same;
+  EXPECT_EQ(once.rest(&same).code, 1000);
+  EXPECT_EQ(same, all);
+  const Reply plain = get(command + "/logs?follow=true");
+  EXPECT_EQ(plain.headers.at("content-type"), "application/octet-stream");
+  EXPECT_EQ(plain.body, split_log(all).merged);
+}
+
+TEST_F(ToolboxSessions, TheVersionMayComeAsASubprotocol) {
+  const std::string command = start("echo x");
+  test::WebSocketClient socket(port(), command + "/logs?follow=true",
+                               "Sec-WebSocket-Protocol: X-Daytona-SDK-Version~0.218.0\r\n");
+  EXPECT_EQ(socket.head().header("sec-websocket-protocol"), "X-Daytona-SDK-Version~0.218.0");
+  std::string all;
+  EXPECT_EQ(socket.rest(&all).code, 1000);
+  EXPECT_EQ(all, "\x01\x01\x01x\n");
+}
+
+TEST_F(ToolboxSessions, AShellThatExitsEndsItsSession) {
+  expect_error(run("echo bye; exit 3"), 410, "SESSION_ENDED");
+  expect_error(run("true"), 410, "SESSION_ENDED");
+  EXPECT_EQ(get(base).status, 200) << "it is still there to be looked at";
+}
+
+TEST_F(ToolboxSessions, SessionsAreDeletedWithWhatRunsInThem) {
+  const std::string command = start("trap '' TERM; sleep 1000");
+  test::WebSocketClient socket = follow(command);
+  expect_error(post("/process/session", {{"sessionId", base.substr(base.rfind('/') + 1)}}), 409, "CONFLICT");
+  EXPECT_EQ(send("DELETE", base).status, 204);
+  EXPECT_EQ(socket.rest().code, 1000);
+  expect_error(get(base), 404, "NOT_FOUND");
+  expect_error(run("true"), 404, "NOT_FOUND");
+  expect_error(send("DELETE", base), 404, "NOT_FOUND");
+  EXPECT_EQ(output_of("ls ~/.daytona/sessions | grep -c SessionsAreDeleted || true"), "0\n");
+}
+
+TEST_F(ToolboxSessions, TheEntrypointHasASessionOfItsOwn) {
+  EXPECT_EQ(
+      get("/process/session/entrypoint").body,
+      R"({"sessionId":"entrypoint","commands":[{"id":"entrypoint_command","command":"sleep infinity"}]})");
+  EXPECT_EQ(get("/process/session/entrypoint/logs").body, "");
+  expect_error(post("/process/session", {{"sessionId", "entrypoint"}}), 400, "BAD_REQUEST");
+  EXPECT_THAT(get("/process/session").body, ::testing::Not(HasSubstr("entrypoint")));
+  expect_error(get(base + "/command/none"), 404, "PROCESS_NOT_FOUND");
 }
 
 // ---- Files
