@@ -32,9 +32,14 @@ bool is_within(const std::pair<std::optional<Value>, std::optional<Value>>& rang
   return (!range.first || value >= *range.first) && (!range.second || value <= *range.second);
 }
 
+// Also with an offset without its colon, as the Python SDK writes it: the server takes whatever JavaScript's
+// Date does.
 std::optional<emu::Time> time_of(const net::HttpExchange& exchange, std::string_view name) {
-  const std::optional<std::string> text = exchange.query(name);
+  constexpr std::size_t kOffset = 5;  // "+0000"
+  std::optional<std::string> text = exchange.query(name);
   if (!text || text->empty()) return std::nullopt;
+  const std::size_t sign = text->size() - std::min(text->size(), kOffset);
+  if ((*text)[sign] == '+' || (*text)[sign] == '-') text->insert(text->size() - 2, ":");
   const auto time = emu::parse_rfc3339(*text);
   if (!time) throw ApiError(400, std::string(name) + " must be a Date instance");
   return time;

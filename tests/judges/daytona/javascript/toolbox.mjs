@@ -345,7 +345,6 @@ await check('a machine that fails under it', async () => {
   await fail(other.id)
   await end // it does not hang
   await thrown(other.process.executeCommand('echo'), DaytonaError)
-  await other.delete()
 }, 60)
 await check('the end: nothing is left', async () => {
   await sandbox.delete(60, true)
