@@ -550,7 +550,7 @@ def _():
         thrown(UnauthorizedException, refused, "Invalid credentials")
     person = Daytona(DaytonaConfig(jwt_token=accounts["jwt"], organization_id=sandbox.organization_id, use_deprecated_polling=True))
     client = person._api_client
-    assert ApiKeysApi(client).list_api_keys()
+    same(ApiKeysApi(client).list_api_keys(), [])
     assert UsersApi(client).get_authenticated_user().id
     same(OrganizationsApi(client).get_organization(sandbox.organization_id).id, sandbox.organization_id)
     assert sandbox.organization_id in [each.id for each in OrganizationsApi(client).list_organizations()]
@@ -563,7 +563,7 @@ def _():
     api = SandboxApi(daytona._api_client)
     same((api.get_sandbox_forks(sandbox.id), api.get_sandbox_ancestors(sandbox.id)), ([], []))
     thrown(NotFoundException, lambda: api.get_sandbox_parent(sandbox.id))
-    same(api.create_backup(sandbox.id).id, sandbox.id)
+    same(api.create_backup_with_http_info(sandbox.id).status_code, 201)
     thrown(NotFoundException, lambda: api.get_build_logs_url(sandbox.id))
     built = daytona.create(CreateSandboxFromImageParams(image="alpine:3.20"))
     assert built.id in api.get_build_logs_url(built.id).url
