@@ -1,6 +1,7 @@
 # Daytona's newest Python SDK, in both of its forms, drives the emulator, which starts this with its variables.
 import asyncio
 import io
+import json
 import re
 import sys
 import time
@@ -537,7 +538,7 @@ def _():
     assert config.default_snapshot in [each.name for each in daytona.snapshot.list().items]
     api = SandboxApi(daytona._api_client)
     same(api.get_toolbox_proxy_url(sandbox.id).url, sandbox.toolbox_proxy_url)
-    assert InfoApi(sandbox._toolbox_api).get_version().version
+    assert InfoApi(sandbox._toolbox_api).get_version()["version"]
     same(HealthApi(daytona._api_client).health_controller_live_with_http_info().status_code, 200)
 
 
@@ -552,8 +553,11 @@ def _():
     client = person._api_client
     same(ApiKeysApi(client).list_api_keys(), [])
     assert UsersApi(client).get_authenticated_user().id
-    same(OrganizationsApi(client).get_organization(sandbox.organization_id).id, sandbox.organization_id)
-    assert sandbox.organization_id in [each.id for each in OrganizationsApi(client).list_organizations()]
+    # The generated client reads no organization that was never suspended.
+    organization = OrganizationsApi(client).get_organization_without_preload_content(sandbox.organization_id)
+    same((organization.status, json.loads(organization.data)["id"]), (200, sandbox.organization_id))
+    organizations = OrganizationsApi(client).list_organizations_without_preload_content()
+    same([each["id"] for each in json.loads(organizations.data)], [sandbox.organization_id])
     assert RegionsApi(client).list_shared_regions()
     thrown(UnauthorizedException, ApiKeysApi(client).get_current_api_key)
 
