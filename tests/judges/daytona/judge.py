@@ -19,7 +19,8 @@ from daytona.common.pty import PtySize
 from daytona_api_client import (ApiKeysApi, ConfigApi, HealthApi, OrganizationsApi, RegionsApi, SandboxApi, SnapshotsApi, UsersApi,
                                 VolumesApi)
 from daytona_api_client.exceptions import NotFoundException, UnauthorizedException
-from daytona_toolbox_api_client import FileSystemApi, GitApi, InfoApi, PortApi, ProcessApi, PtyCreateRequest
+from daytona_toolbox_api_client import (FileSystemApi, GitApi, InfoApi, InitializeRequest, PortApi, ProcessApi, PtyCreateRequest,
+                                        ServerApi)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
 from kit import Emulated, admin, alive, check, finish, raw, same, thrown, until  # noqa: E402
@@ -117,6 +118,7 @@ def _():
     made = daytona.create(CreateSandboxFromImageParams(image=Image.base("alpine:3.20").run_commands("apk add git"),
                                                        resources=Resources(cpu=2, memory=4, disk=6)),
                           on_snapshot_create_logs=lines.append)
+    assert "RUN apk add git" in "\n".join(lines), lines
     same((made.cpu, made.memory, made.disk), (2, 4, 6))
     assert "RUN apk add git" in made.build_info.dockerfile_content
     gone(made)
@@ -254,6 +256,15 @@ def _():
     same(process.exec("pwd", cwd="/nowhere").exit_code, -1)
     thrown(DaytonaTimeoutError, lambda: process.exec("sleep 60", timeout=1))
     same(len(process.exec("head -c 2000000 /dev/zero | tr '\\0' x").result), 2_000_000)
+
+
+@check("info: how busy it is; variables for all that come")
+def _():
+    assert sandbox.get_metrics_latest().mem_total > 0
+    sandbox.update_env({"SHADE": "dark"}, unset=["FOO"])
+    same(process.exec('echo "<$FOO|$SHADE>"').result.rstrip(), "<|dark>")
+    sandbox.update_env({"FOO": "bar"}, unset=["SHADE"])
+    ServerApi(sandbox._toolbox_api).initialize(InitializeRequest(token="for telemetry"))
 
 
 @check("code: run, and charts")

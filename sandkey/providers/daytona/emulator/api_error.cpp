@@ -2,38 +2,12 @@
 
 #include "sandkey/base/json.h"
 #include "sandkey/base/utf8.h"
+#include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/times.h"
 
 #include <boost/json/serialize.hpp>
 
 namespace sandkey::daytona::emulator {
-
-std::string_view reason_phrase(int status) noexcept {
-  switch (status) {
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 409:
-      return "Conflict";
-    case 413:
-      return "Payload Too Large";
-    case 422:
-      return "Unprocessable Entity";
-    case 429:
-      return "Too Many Requests";
-    case 502:
-      return "Bad Gateway";
-    case 503:
-      return "Service Unavailable";
-    default:
-      return "Internal Server Error";
-  }
-}
 
 std::string to_body(const ApiError& error, std::string_view path, sandkey::emulator::Time time) {
   json::object object;
@@ -42,7 +16,7 @@ std::string to_body(const ApiError& error, std::string_view path, sandkey::emula
     object["timestamp"] = to_iso(time);
   }
   object["statusCode"] = error.status();
-  object["error"] = reason_phrase(error.status());
+  object["error"] = net::reason_phrase(error.status());
   object["message"] = utf8::sanitize(error.what());
   return json::serialize(object);
 }

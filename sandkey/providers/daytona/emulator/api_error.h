@@ -16,8 +16,6 @@ inline constexpr std::string_view kPlainBody = "plain";
 
 // {"path", "timestamp", "statusCode", "error", "message"}; `path` is the request's target.
 [[nodiscard]] std::string to_body(const ApiError& error, std::string_view path, sandkey::emulator::Time time);
-// "Bad Request" of 400.
-[[nodiscard]] std::string_view reason_phrase(int status) noexcept;
 
 // One text for whatever is wrong with a credential.
 [[nodiscard]] ApiError invalid_credentials();

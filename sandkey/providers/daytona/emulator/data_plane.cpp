@@ -18,6 +18,7 @@ namespace sandkey::daytona::emulator {
 namespace {
 
 namespace emu = sandkey::emulator;
+using daytona_toolbox::ToolboxServer;
 
 constexpr std::chrono::seconds kDialPatience{10};
 constexpr std::string_view kToolboxPath = "/toolbox/";
@@ -34,6 +35,7 @@ constexpr std::array<std::uint16_t, 3> kPrivatePorts{22222, kToolboxPort, 33333}
 constexpr std::size_t kSignedTokenLength = 16;
 
 constexpr const char* kPortRoute = "port traffic";
+constexpr const char* kProxyRoute = "toolbox ANY /proxy/{port}/{path}";
 
 bool is_signed_token(std::string_view text) {
   return text.size() == kSignedTokenLength &&
@@ -66,16 +68,10 @@ std::optional<std::pair<std::uint16_t, std::string>> proxied(std::string_view pa
   return std::pair(static_cast<std::uint16_t>(*port), rest.empty() ? "/" : std::string(rest));
 }
 
-// What follows the path, with its mark.
-std::string_view query_of(std::string_view target) {
-  const std::size_t mark = target.find('?');
-  return mark == std::string_view::npos ? std::string_view() : target.substr(mark);
-}
-
 std::string route_of(const net::HttpExchange& exchange, const Destination& destination) {
   if (destination.port != 0 && destination.port != kToolboxPort) return kPortRoute;
-  if (proxied(destination.path)) return kPortRoute;
-  const auto route = daytona_toolbox::ToolboxServer::route_of(exchange.method(), destination.path);
+  if (proxied(destination.path)) return kProxyRoute;
+  const auto route = ToolboxServer::route_of(exchange.method(), destination.path);
   return "toolbox " + route.value_or("(unknown)");
 }
 
@@ -100,10 +96,8 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
 }
 
 std::string without_token(std::string_view target) {
-  const std::size_t mark = target.find('?');
-  if (mark == std::string_view::npos) return std::string(target);
-  std::string kept(target.substr(0, mark));
-  std::string_view rest = target.substr(mark + 1);
+  std::string kept(target.substr(0, target.find('?')));
+  std::string_view rest = query_of(target);
   char before = '?';
   while (!rest.empty()) {
     const std::string_view pair = rest.substr(0, rest.find('&'));
@@ -120,8 +114,8 @@ DataPlane::DataPlane(emu::World& world, asio::any_io_executor executor, const Di
     : world_(world), executor_(std::move(executor)), directory_(directory), fleet_(fleet) {}
 
 std::vector<std::string> DataPlane::routes() {
-  std::vector<std::string> names{kPortRoute};
-  for (const std::string& name : daytona_toolbox::ToolboxServer::routes()) names.push_back("toolbox " + name);
+  std::vector<std::string> names{kPortRoute, kProxyRoute};
+  for (const std::string& name : ToolboxServer::routes()) names.push_back("toolbox " + name);
   return names;
 }
 
@@ -195,7 +189,9 @@ asio::awaitable<void> DataPlane::serve(net::HttpExchange& exchange, Destination 
     co_await serve_toolbox(exchange, sandbox, std::move(destination.path));
     co_return;
   }
-  std::string target = without_token(inner->second + std::string(query_of(exchange.target())));
+  std::string target = inner->second;
+  if (const auto query = query_of(exchange.target()); !query.empty()) target.append("?").append(query);
+  target = without_token(target);
   co_await forward(exchange, sandbox, inner->first, std::move(target), proof == Proof::bearer);
 }
 

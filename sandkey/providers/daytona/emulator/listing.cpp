@@ -34,19 +34,19 @@ bool is_within(const std::pair<std::optional<Value>, std::optional<Value>>& rang
 
 // Also with an offset without its colon, as the Python SDK writes it: the server takes whatever JavaScript's
 // Date does.
-std::optional<emu::Time> time_of(const net::HttpExchange& exchange, std::string_view name) {
+std::optional<emu::Time> time_of(std::string_view query, std::string_view name) {
   constexpr std::size_t kOffset = 5;  // "+0000"
-  std::optional<std::string> text = exchange.query(name);
-  if (!text || text->empty()) return std::nullopt;
-  const std::size_t sign = text->size() - std::min(text->size(), kOffset);
-  if ((*text)[sign] == '+' || (*text)[sign] == '-') text->insert(text->size() - 2, ":");
-  const auto time = emu::parse_rfc3339(*text);
+  std::string text = query_text(query, name);
+  if (text.empty()) return std::nullopt;
+  const char sign = text[text.size() - std::min(text.size(), kOffset)];
+  if (sign == '+' || (sign == '-' && text.find('T') != std::string::npos)) text.insert(text.size() - 2, ":");
+  const auto time = emu::parse_rfc3339(text);
   if (!time) throw ApiError(400, std::string(name) + " must be a Date instance");
   return time;
 }
 
-SortBy sort_of(const net::HttpExchange& exchange) {
-  const std::string text = exchange.query("sort").value_or("");
+SortBy sort_of(std::string_view query) {
+  const std::string text = query_text(query, "sort");
   if (text.empty() || text == "lastActivityAt") return SortBy::last_activity;
   if (text == "name") return SortBy::name;
   if (text == "cpu") return SortBy::cpu;
@@ -58,8 +58,8 @@ SortBy sort_of(const net::HttpExchange& exchange) {
       "sort must be one of the following values: name, cpu, memoryGib, diskGib, lastActivityAt, createdAt");
 }
 
-bool is_ascending(const net::HttpExchange& exchange) {
-  const std::string text = exchange.query("order").value_or("");
+bool is_ascending(std::string_view query) {
+  const std::string text = query_text(query, "order");
   if (text != "asc" && text != "desc" && !text.empty()) {
     throw ApiError(400, "order must be one of the following values: asc, desc");
   }
@@ -123,28 +123,30 @@ std::map<std::string, std::string> parse_labels(std::string_view text) {
   return labels;
 }
 
-ListQuery parse_list_query(const net::HttpExchange& exchange) {
+ListQuery parse_list_query(std::string_view text) {
   ListQuery query;
-  query.id_prefix = lower(exchange.query("id").value_or(""));
-  query.name_prefix = lower(exchange.query("name").value_or(""));
-  if (const auto text = exchange.query("labels"); text && !text->empty()) query.labels = parse_labels(*text);
-  query.states = query_list(exchange, "states");
+  query.id_prefix = lower(query_text(text, "id"));
+  query.name_prefix = lower(query_text(text, "name"));
+  if (const std::string labels = query_text(text, "labels"); !labels.empty()) {
+    query.labels = parse_labels(labels);
+  }
+  query.states = query_list(text, "states");
   for (const std::string& state : query.states) {
     if (!is_state_name(state)) throw ApiError(400, "each value in states must be a state of a sandbox");
   }
-  query.snapshots = query_list(exchange, "snapshots");
-  query.regions = query_list(exchange, "regionIds");
-  query.classes = query_list(exchange, "sandboxClasses");
-  query.errored_deleted = query_flag(exchange, "includeErroredDeleted").value_or(false);
-  query.is_public = query_flag(exchange, "isPublic");
-  query.is_recoverable = query_flag(exchange, "isRecoverable");
-  query.cpu = {query_integer(exchange, "minCpu"), query_integer(exchange, "maxCpu")};
-  query.memory = {query_integer(exchange, "minMemoryGiB"), query_integer(exchange, "maxMemoryGiB")};
-  query.disk = {query_integer(exchange, "minDiskGiB"), query_integer(exchange, "maxDiskGiB")};
-  query.created = {time_of(exchange, "createdAtAfter"), time_of(exchange, "createdAtBefore")};
-  query.last_event = {time_of(exchange, "lastEventAfter"), time_of(exchange, "lastEventBefore")};
-  query.sort = sort_of(exchange);
-  query.ascending = is_ascending(exchange);
+  query.snapshots = query_list(text, "snapshots");
+  query.regions = query_list(text, "regionIds");
+  query.classes = query_list(text, "sandboxClasses");
+  query.errored_deleted = query_flag(text, "includeErroredDeleted").value_or(false);
+  query.is_public = query_flag(text, "isPublic");
+  query.is_recoverable = query_flag(text, "isRecoverable");
+  query.cpu = {query_integer(text, "minCpu"), query_integer(text, "maxCpu")};
+  query.memory = {query_integer(text, "minMemoryGiB"), query_integer(text, "maxMemoryGiB")};
+  query.disk = {query_integer(text, "minDiskGiB"), query_integer(text, "maxDiskGiB")};
+  query.created = {time_of(text, "createdAtAfter"), time_of(text, "createdAtBefore")};
+  query.last_event = {time_of(text, "lastEventAfter"), time_of(text, "lastEventBefore")};
+  query.sort = sort_of(text);
+  query.ascending = is_ascending(text);
   return query;
 }
 

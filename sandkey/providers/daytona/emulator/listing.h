@@ -3,7 +3,6 @@
 
 #include "sandkey/base/json.h"
 #include "sandkey/emulator/rfc3339.h"
-#include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/state.h"
 
 #include <chrono>
@@ -18,9 +17,6 @@
 #include <vector>
 
 namespace sandkey::daytona::emulator {
-
-// How long lists lag behind what GET tells.
-inline constexpr std::chrono::seconds kListDelay{1};
 
 // A sandbox as a list saw it.
 struct ListItem {
@@ -45,8 +41,9 @@ using ListItemPtr = std::shared_ptr<const ListItem>;
 // Remembers what was so as long as somebody may still be told.
 class ListIndex {
  public:
-  explicit ListIndex(std::chrono::nanoseconds delay = kListDelay) : delay_(delay) {}
+  explicit ListIndex(std::chrono::milliseconds delay) : delay_(delay) {}
 
+  void set_delay(std::chrono::milliseconds delay) noexcept { delay_ = delay; }
   void put(ListItemPtr item, sandkey::emulator::Time now);
   void remove(const std::string& id, sandkey::emulator::Time now);
   // What lists of that organization tell now.
@@ -59,13 +56,13 @@ class ListIndex {
   };
   void add(const std::string& id, Version version);
 
-  std::chrono::nanoseconds delay_;
+  std::chrono::milliseconds delay_;
   std::map<std::string, std::deque<Version>> versions_;
 };
 
 enum class SortBy { name, cpu, memory, disk, last_activity, created };
 
-// As the query's parameters ask for it; throws ApiError(400).
+// As the parameters of a query ask for it; throws ApiError(400).
 struct ListQuery {
   std::string id_prefix = {};  // in lower case, both
   std::string name_prefix = {};
@@ -87,7 +84,7 @@ struct ListQuery {
   SortBy sort = SortBy::last_activity;
   bool ascending = false;
 };
-[[nodiscard]] ListQuery parse_list_query(const net::HttpExchange& exchange);
+[[nodiscard]] ListQuery parse_list_query(std::string_view query);
 // {"name": "value"}; throws ApiError(400) for what is none.
 [[nodiscard]] std::map<std::string, std::string> parse_labels(std::string_view text);
 

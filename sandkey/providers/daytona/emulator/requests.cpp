@@ -1,6 +1,8 @@
 #include "sandkey/providers/daytona/emulator/requests.h"
 
+#include "sandkey/base/engine.h"
 #include "sandkey/base/error.h"
+#include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/api_error.h"
 
 #include <boost/asio/ip/network_v4.hpp>
@@ -72,7 +74,7 @@ void check_volume(const json::value& value) {
 
 bool is_network(std::string_view text) {
   boost::system::error_code failure;
-  (void)boost::asio::ip::make_network_v4(text, failure);
+  (void)asio::ip::make_network_v4(text, failure);
   return !failure;
 }
 
@@ -317,14 +319,16 @@ std::uint16_t parse_port(std::string_view text) {
 
 // ---- Query parameters
 
-std::vector<std::string> query_list(const net::HttpExchange& exchange, std::string_view name) {
-  std::vector<std::string> values;
-  const std::string_view target = exchange.target();
+std::string_view query_of(std::string_view target) noexcept {
   const std::size_t mark = target.find('?');
-  std::string_view rest = mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
-  while (!rest.empty()) {
-    const std::string_view pair = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(pair.size() + 1, rest.size()));
+  return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
+}
+
+std::vector<std::string> query_list(std::string_view query, std::string_view name) {
+  std::vector<std::string> values;
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(pair.size() + 1, query.size()));
     const std::size_t equals = std::min(pair.find('='), pair.size());
     const auto key = net::percent_decode(pair.substr(0, equals), true);
     const auto value = net::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true);
@@ -334,18 +338,22 @@ std::vector<std::string> query_list(const net::HttpExchange& exchange, std::stri
   return values;
 }
 
-std::optional<std::int64_t> query_integer(const net::HttpExchange& exchange, std::string_view name) {
-  const std::optional<std::string> text = exchange.query(name);
-  if (!text || text->empty()) return std::nullopt;
-  const auto number = integer_of(*text);
+std::string query_text(std::string_view query, std::string_view name) {
+  return net::query_value(query, name).value_or("");
+}
+
+std::optional<std::int64_t> query_integer(std::string_view query, std::string_view name) {
+  const std::string text = query_text(query, name);
+  if (text.empty()) return std::nullopt;
+  const auto number = integer_of(text);
   if (!number) throw ApiError(400, std::string(name) + " must be an integer number");
   return number;
 }
 
-std::optional<bool> query_flag(const net::HttpExchange& exchange, std::string_view name) {
-  const std::optional<std::string> text = exchange.query(name);
-  if (!text || text->empty()) return std::nullopt;
-  return *text == "true" || *text == "1";
+std::optional<bool> query_flag(std::string_view query, std::string_view name) {
+  const std::string text = query_text(query, name);
+  if (text.empty()) return std::nullopt;
+  return text == "true" || text == "1";
 }
 
 }  // namespace sandkey::daytona::emulator

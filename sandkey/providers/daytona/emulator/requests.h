@@ -2,7 +2,6 @@
 #pragma once
 
 #include "sandkey/base/json.h"
-#include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/state.h"
 
 #include <cstdint>
@@ -88,10 +87,14 @@ struct NetworkSettings {
 
 // ---- Query parameters
 
+// What follows the '?' of a target.
+[[nodiscard]] std::string_view query_of(std::string_view target) noexcept;
 // All values of a parameter that may be repeated: `name=a&name=b`, also with brackets behind the name.
-[[nodiscard]] std::vector<std::string> query_list(const net::HttpExchange& exchange, std::string_view name);
-[[nodiscard]] std::optional<std::int64_t> query_integer(const net::HttpExchange& exchange,
-                                                        std::string_view name);
-[[nodiscard]] std::optional<bool> query_flag(const net::HttpExchange& exchange, std::string_view name);
+[[nodiscard]] std::vector<std::string> query_list(std::string_view query, std::string_view name);
+// Empty if it is absent.
+[[nodiscard]] std::string query_text(std::string_view query, std::string_view name);
+// Nothing if they are absent or empty.
+[[nodiscard]] std::optional<std::int64_t> query_integer(std::string_view query, std::string_view name);
+[[nodiscard]] std::optional<bool> query_flag(std::string_view query, std::string_view name);
 
 }  // namespace sandkey::daytona::emulator
