@@ -1,6 +1,7 @@
-// Modal as the registry knows it.
+// Sandboxes at Modal.
 #pragma once
 
+#include "sandkey/providers/modal/account.h"
 #include "sandkey/providers/modal/credential_spec.h"
 #include "sandkey/providers/provider_entry.h"
 
@@ -9,6 +10,6 @@ namespace sandkey::modal {
 inline constexpr ProviderEntry kEntry{
     .name = "modal",
     .summary = "Modal: https://modal.com",
-    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = nullptr}};
+    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = &authenticate}};
 
 }  // namespace sandkey::modal

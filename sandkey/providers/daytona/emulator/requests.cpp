@@ -74,7 +74,7 @@ void check_volume(const json::value& value) {
 
 bool is_network(std::string_view text) {
   boost::system::error_code failure;
-  (void)asio::ip::make_network_v4(text, failure);
+  (void)boost::asio::ip::make_network_v4(text, failure);
   return !failure;
 }
 

@@ -453,7 +453,7 @@ std::string next_piece(const SessionCommand& command, std::size_t& offset, std::
 
 // Only to learn that the client has left.
 asio::awaitable<void> drain(net::WebSocket& socket, AsyncEvent& changed) {
-  while (!socket.over()) (void)co_await socket.receive();
+  co_await socket.drain();
   changed.notify_all();
 }
 

@@ -1,1 +1,0 @@
-#include "sandkey/providers/modal/provider.h"  // compiles it; a library must have a source
