@@ -107,6 +107,8 @@ asio::awaitable<void> Admin::serve(net::HttpExchange& exchange) {
       co_await serve_sandboxes(exchange);
     } else if (path == "/_emulator/clock") {
       co_await serve_clock(exchange);
+    } else if (path == "/_emulator/settings") {
+      co_await serve_settings(exchange);
     } else if (path.starts_with(kSandbox) && path.ends_with(kKill) &&
                path.size() > kSandbox.size() + kKill.size()) {
       co_await kill(exchange, path.substr(kSandbox.size(), path.size() - kSandbox.size() - kKill.size()));
@@ -213,6 +215,17 @@ asio::awaitable<void> Admin::serve_clock(net::HttpExchange& exchange) {
   object["kind"] = clock_.kind() == Clock::Kind::manual ? "virtual" : "real";
   object["now"] = to_rfc3339(clock_.now());
   co_await reply(exchange, std::move(object));
+}
+
+asio::awaitable<void> Admin::serve_settings(net::HttpExchange& exchange) {
+  require_method(exchange, {"GET", "POST"});
+  Cloud& cloud = front(exchange.query("provider").value_or("")).cloud();
+  if (exchange.method() == "POST") {
+    const json::object wanted = co_await read_object(exchange);
+    cloud.change_settings(wanted);
+  }
+  json::object settings = cloud.settings();
+  co_await reply(exchange, std::move(settings));
 }
 
 }  // namespace sandkey::emulator

@@ -41,6 +41,7 @@ class Admin {
   boost::asio::awaitable<void> serve_faults(net::HttpExchange& exchange);
   boost::asio::awaitable<void> serve_sandboxes(net::HttpExchange& exchange);
   boost::asio::awaitable<void> serve_clock(net::HttpExchange& exchange);
+  boost::asio::awaitable<void> serve_settings(net::HttpExchange& exchange);
   boost::asio::awaitable<void> kill(net::HttpExchange& exchange, std::string id);
   [[nodiscard]] Front& front(std::string_view name) const;
 

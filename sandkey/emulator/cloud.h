@@ -5,6 +5,7 @@
 #pragma once
 
 #include "sandkey/base/engine.h"
+#include "sandkey/base/json.h"
 #include "sandkey/emulator/accounts.h"
 #include "sandkey/emulator/clock.h"
 #include "sandkey/emulator/known_secrets.h"
@@ -13,10 +14,12 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +53,13 @@ struct Call {
   std::function<asio::awaitable<void>(net::HttpExchange&)> run;
 };
 
+// How a call by gRPC fails.
+struct CallFailure {
+  int status = 0;  // gRPC's
+  std::string message = {};
+  std::optional<std::chrono::milliseconds> retry_after = std::nullopt;  // told as this cloud tells it
+};
+
 // A sandbox as the account that has it would see it, if it saw all.
 struct SandboxRecord {
   std::string id = {};
@@ -78,11 +88,23 @@ class Cloud {
   [[nodiscard]] virtual std::string credential(const net::HttpExchange& exchange) const = 0;
   // The body of an error as this cloud words them.
   [[nodiscard]] virtual std::string error_body(int status, const std::string& message) const = 0;
+  // Answers with an error of the host's: by default that status, and the body above as JSON.
+  virtual asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, std::string message) const;
+  // The same for a call by gRPC, in clouds that speak it.
+  virtual asio::awaitable<void> fail_call(net::HttpExchange& exchange, CallFailure failure) const;
+  // How the journal shows the body of a request to that route; `body` is what it kept of it.
+  [[nodiscard]] virtual std::string readable_body(const std::string& route, std::string body) const;
 
   // All there are, whoever has them.
   [[nodiscard]] virtual std::vector<SandboxRecord> sandboxes() const = 0;
   // It dies as if its machine had failed. False if there is none of that id.
   virtual asio::awaitable<bool> fail(std::string id) = 0;
+
+  // What can be changed while it runs, and how it stands; nothing by default.
+  [[nodiscard]] virtual json::object settings() const;
+  // Those that are named take these values. Throws Error(invalid_argument) for what cannot be, and changes
+  // nothing then.
+  virtual void change_settings(const json::object& settings);
 
   // No request is running any more.
   virtual asio::awaitable<void> close() = 0;

@@ -41,7 +41,13 @@ void RecordedExchange::keep(std::string_view bytes) {
 }
 
 void RecordedExchange::write_down() {
-  journal_.set_body(*entry_, secrets_.mask(body_));
+  journal_.set_body(*entry_, secrets_.mask(shown_ ? shown_(body_) : body_));
+}
+
+void RecordedExchange::note_grpc_status(std::span<const Header> headers) {
+  for (const auto& [name, value] : headers) {
+    if (name == "grpc-status") entry_->grpc_status = value;
+  }
 }
 
 boost::asio::awaitable<std::size_t> RecordedExchange::read_some(std::span<char> buffer) {
@@ -75,6 +81,7 @@ boost::asio::awaitable<void> RecordedExchange::reply(int status, std::string bod
                                                      std::span<const Header> headers) {
   co_await read_rest();
   entry_->status = status;
+  note_grpc_status(headers);
   co_await next_.reply(status, std::move(body), content_type, headers);
 }
 
@@ -85,6 +92,11 @@ boost::asio::awaitable<bool> RecordedExchange::start(int status, std::string_vie
   entry_->status = status;
   const bool started = co_await next_.start(status, content_type, length, headers);
   co_return started;
+}
+
+boost::asio::awaitable<bool> RecordedExchange::finish_with(std::span<const Header> trailers) {
+  note_grpc_status(trailers);
+  return next_.finish_with(trailers);
 }
 
 boost::asio::awaitable<bool> RecordedExchange::upgrade(std::span<const Header> headers) {
@@ -105,6 +117,28 @@ boost::asio::awaitable<bool> HalfExchange::write(std::span<const char> data) {
   if (broken_) co_return false;
   broken_ = true;
   (void)co_await next_.write(data.first(data.size() / 2));
+  next_.abort();
+  co_return false;
+}
+
+boost::asio::awaitable<void> CutExchange::reply(int status, std::string body, std::string_view content_type,
+                                                std::span<const Header> headers) {
+  if (body.size() <= left_) {
+    co_await next_.reply(status, std::move(body), content_type, headers);
+    co_return;
+  }
+  const bool started = co_await next_.start(status, content_type, body.size(), headers);
+  if (started) (void)co_await write(body);
+}
+
+boost::asio::awaitable<bool> CutExchange::write(std::span<const char> data) {
+  if (broken_) co_return false;
+  if (data.size() <= left_) {
+    left_ -= data.size();
+    co_return co_await next_.write(data);
+  }
+  broken_ = true;
+  (void)co_await next_.write(data.first(static_cast<std::size_t>(left_)));
   next_.abort();
   co_return false;
 }

@@ -5,6 +5,8 @@
 #include "sandkey/emulator/known_secrets.h"
 #include "sandkey/net/http_server.h"
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -72,17 +74,24 @@ class RecordedExchange final : public ForwardingExchange {
                                      std::span<const Header> headers) override;
   boost::asio::awaitable<bool> upgrade(std::span<const Header> headers) override;
 
+  boost::asio::awaitable<bool> finish_with(std::span<const Header> trailers) override;
+
+  // From now on the body is written down as this makes it; what it refers to must outlive the exchange.
+  void show_body_by(std::function<std::string(std::string)> shown) { shown_ = std::move(shown); }
+
   // Takes what is left of the body, as far as the journal wants it.
   boost::asio::awaitable<void> read_rest();
 
  private:
   void keep(std::string_view bytes);
   void write_down();
+  void note_grpc_status(std::span<const Header> headers);
 
   Journal& journal_;
   std::shared_ptr<JournalEntry> entry_;
   const KnownSecrets& secrets_;
   std::string body_;
+  std::function<std::string(std::string)> shown_;
   bool ended_ = false;  // nothing more of the body will come
 };
 
@@ -117,6 +126,19 @@ class HalfExchange final : public ForwardingExchange {
   boost::asio::awaitable<bool> write(std::span<const char> data) override;
 
  private:
+  bool broken_ = false;
+};
+
+// Sends so many bytes of a reply's body, and breaks it off there.
+class CutExchange final : public ForwardingExchange {
+ public:
+  CutExchange(net::HttpExchange& next, std::uint64_t bytes) : ForwardingExchange(next), left_(bytes) {}
+  boost::asio::awaitable<void> reply(int status, std::string body, std::string_view content_type,
+                                     std::span<const Header> headers) override;
+  boost::asio::awaitable<bool> write(std::span<const char> data) override;
+
+ private:
+  std::uint64_t left_;
   bool broken_ = false;
 };
 

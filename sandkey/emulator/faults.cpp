@@ -10,7 +10,7 @@
 namespace sandkey::emulator {
 namespace {
 
-constexpr std::array<std::pair<FaultKind, std::string_view>, 8> kKinds{{
+constexpr std::array<std::pair<FaultKind, std::string_view>, 10> kKinds{{
     {FaultKind::status, "status"},
     {FaultKind::drop_before, "drop_before"},
     {FaultKind::drop_after, "drop_after"},
@@ -19,6 +19,8 @@ constexpr std::array<std::pair<FaultKind, std::string_view>, 8> kKinds{{
     {FaultKind::garbage, "garbage"},
     {FaultKind::half, "half"},
     {FaultKind::echo, "echo"},
+    {FaultKind::cut, "cut"},
+    {FaultKind::grpc_status, "grpc_status"},
 }};
 
 [[noreturn]] void refuse(const std::string& what) {
@@ -53,6 +55,20 @@ std::vector<std::pair<std::string, std::string>> headers_of(const json::object& 
   return headers;
 }
 
+// {"kind": "grpc_status", "grpc_status": 8, "message": "...", "retry_after_milliseconds": 200}
+void read_grpc_status(const json::object& object, Fault& fault) {
+  const long long status = find_integer(object, "grpc_status").value_or(0);
+  if (status < 1 || status > 16) refuse("\"grpc_status\" must be from 1 to 16");
+  fault.status = static_cast<int>(status);
+  fault.body = find_string(object, "message").value_or("");
+  if (find(object, "retry_after_milliseconds") == nullptr) return;
+  const long long after = find_integer(object, "retry_after_milliseconds").value_or(-1);
+  if (after < 0 || std::chrono::milliseconds(after) > kLongestDelay) {
+    refuse("\"retry_after_milliseconds\" must be from 0 to 600000");
+  }
+  fault.retry_after = std::chrono::milliseconds(after);
+}
+
 Fault parse_fault(const json::object& object) {
   const std::optional<std::string_view> kind = find_string(object, "kind");
   const auto known =
@@ -76,6 +92,12 @@ Fault parse_fault(const json::object& object) {
       refuse("\"milliseconds\" must be from 0 to 600000");
     }
     fault.delay = std::chrono::milliseconds(delay);
+  }
+  if (fault.kind == FaultKind::grpc_status) read_grpc_status(object, fault);
+  if (fault.kind == FaultKind::cut) {
+    const long long bytes = find_integer(object, "bytes").value_or(-1);
+    if (bytes < 0) refuse("\"cut\" needs \"bytes\", how many of the answer are sent");
+    fault.bytes = static_cast<std::uint64_t>(bytes);
   }
   if (fault.kind == FaultKind::slow && fault.delay.count() == 0) refuse("\"slow\" needs \"milliseconds\"");
   return fault;

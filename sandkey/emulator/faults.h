@@ -22,16 +22,20 @@ enum class FaultKind {
   garbage,      // 200 with bytes that are no JSON; nothing is done
   half,         // it is done, half of the answer sent, the connection closed
   echo,         // 400 with a message that holds the credential which was sent; nothing is done
+  cut,          // it is done, so many bytes of the answer sent, the connection closed
+  grpc_status,  // this status of gRPC instead of doing it
 };
 
 [[nodiscard]] std::string_view to_string(FaultKind kind) noexcept;
 
 struct Fault {
   FaultKind kind = FaultKind::status;
-  int status = 500;
+  int status = 500;  // of HTTP, or of gRPC
   std::vector<std::pair<std::string, std::string>> headers = {};
-  std::string body = {};
+  std::string body = {};  // of grpc_status: the message
   std::chrono::milliseconds delay{0};
+  std::uint64_t bytes = 0;
+  std::optional<std::chrono::milliseconds> retry_after = std::nullopt;
 };
 
 struct FaultRule {

@@ -1,6 +1,7 @@
 #include "sandkey/emulator/front.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/emulator/replies.h"
 #include "sandkey/net/http2_protocol.h"
 
 #include <boost/asio/as_tuple.hpp>
@@ -16,7 +17,6 @@ namespace {
 
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kClosePatience{10};
-constexpr std::string_view kJson = "application/json; charset=utf-8";
 constexpr std::string_view kGarbage = "\x16\x03<!-- not JSON {\"sandbox";
 
 net::HttpServerOptions server_options() {
@@ -86,9 +86,12 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
   const auto entry = std::make_shared<JournalEntry>();
   entry->provider = name_;
   entry->time = world_.clock.now();
+  Call call;  // outlives the exchange, which writes its body down at its end
   RecordedExchange exchange(raw, journal_, entry, world_.secrets);
-  const Call call = cloud_->route(exchange);
+  call = cloud_->route(exchange);
   entry->route = call.route;
+  exchange.show_body_by(
+      [this, &call](std::string body) { return cloud_->readable_body(call.route, std::move(body)); });
   journal_.count(name_, call.route);
   std::optional<Fault> fault = faults_.take(name_, call.route);
   if (fault) {
@@ -114,8 +117,7 @@ asio::awaitable<void> Front::run(net::HttpExchange& exchange, const Call& call) 
     exchange.abort();
     co_return;
   }
-  std::string body = cloud_->error_body(failure->first, failure->second);
-  co_await exchange.reply(failure->first, std::move(body), kJson, {});
+  co_await cloud_->refuse(exchange, failure->first, std::move(failure->second));
 }
 
 asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& call, Fault fault) {
@@ -125,7 +127,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
         return header.first == "content-type" || header.first == "Content-Type";
       });
       const auto headers = views(fault.headers);
-      const std::string_view type = typed ? std::string_view() : kJson;
+      const std::string_view type = typed ? std::string_view() : kJsonType;
       co_await exchange.reply(fault.status, std::move(fault.body), type, headers);
       co_return;
     }
@@ -150,7 +152,7 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
       co_await run(exchange, call);
       co_return;
     case FaultKind::garbage:
-      co_await exchange.reply(200, std::string(kGarbage), kJson, {});
+      co_await exchange.reply(200, std::string(kGarbage), kJsonType, {});
       co_return;
     case FaultKind::half: {
       HalfExchange half(exchange);
@@ -160,12 +162,23 @@ asio::awaitable<void> Front::break_it(RecordedExchange& exchange, const Call& ca
     case FaultKind::echo:
       co_await echo(exchange);
       co_return;
+    case FaultKind::cut: {
+      CutExchange cut(exchange, fault.bytes);
+      co_await run(cut, call);
+      co_return;
+    }
+    case FaultKind::grpc_status: {
+      CallFailure failure{
+          .status = fault.status, .message = std::move(fault.body), .retry_after = fault.retry_after};
+      co_await cloud_->fail_call(exchange, std::move(failure));
+      co_return;
+    }
   }
 }
 
 asio::awaitable<void> Front::echo(RecordedExchange& exchange) {
-  std::string body = cloud_->error_body(400, "cannot use the credential " + cloud_->credential(exchange));
-  co_await exchange.reply(400, std::move(body), kJson, {});
+  std::string message = "cannot use the credential " + cloud_->credential(exchange);
+  co_await cloud_->refuse(exchange, 400, std::move(message));
 }
 
 asio::awaitable<void> Front::close() {

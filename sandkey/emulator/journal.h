@@ -33,7 +33,8 @@ struct JournalEntry {
   std::string body = {};
   std::optional<int> status = std::nullopt;  // none yet, or none at all
   std::string route = {};
-  std::string fault = {};  // what the script did to it
+  std::string grpc_status = {};  // of the answer, where it has one
+  std::string fault = {};        // what the script did to it
 };
 
 class Journal {

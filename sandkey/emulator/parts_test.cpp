@@ -103,21 +103,35 @@ TEST(FaultRules, AreReadFromJson) {
         R"({"provider":"e2b","route":"*","fault":{"kind":")" + std::string(kind) + R"("}})";
     EXPECT_EQ(to_string(parse_fault_rule(object(text.c_str())).fault.kind), kind);
   }
+  EXPECT_EQ(parse_fault_rule(object(R"({"provider":"e2b","route":"*","fault":{"kind":"cut","bytes":7}})"))
+                .fault.bytes,
+            7U);
+  const Fault call = parse_fault_rule(object(R"({"provider":"modal","route":"*","fault":
+      {"kind":"grpc_status","grpc_status":8,"message":"slowly","retry_after_milliseconds":200}})"))
+                         .fault;
+  EXPECT_EQ(call.status, 8);
+  EXPECT_EQ(call.body, "slowly");
+  EXPECT_EQ(call.retry_after, std::chrono::milliseconds(200));
 }
 
 TEST(FaultRules, MustMakeSense) {
-  for (const char* text :
-       {R"({})", R"({"provider":"e2b"})", R"({"provider":"e2b","route":"*"})",
-        R"({"provider":"e2b","route":"*","fault":{}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"x"}})",
-        R"({"provider":"e2b","route":"*","skip":-1,"fault":{"kind":"hang"}})",
-        R"({"provider":"e2b","route":"*","times":"2","fault":{"kind":"hang"}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"status","status":99}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"status","status":600}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"status","headers":{"a":1}}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"status","headers":{"a":"b\r\nc"}}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"slow"}})",
-        R"({"provider":"e2b","route":"*","fault":{"kind":"slow","milliseconds":600001}})"}) {
+  for (
+      const char* text :
+      {R"({})", R"({"provider":"e2b"})", R"({"provider":"e2b","route":"*"})",
+       R"({"provider":"e2b","route":"*","fault":{}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"x"}})",
+       R"({"provider":"e2b","route":"*","skip":-1,"fault":{"kind":"hang"}})",
+       R"({"provider":"e2b","route":"*","times":"2","fault":{"kind":"hang"}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"status","status":99}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"status","status":600}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"status","headers":{"a":1}}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"status","headers":{"a":"b\r\nc"}}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"slow"}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"cut"}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"grpc_status"}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"grpc_status","grpc_status":17}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"grpc_status","grpc_status":8,"retry_after_milliseconds":-1}})",
+       R"({"provider":"e2b","route":"*","fault":{"kind":"slow","milliseconds":600001}})"}) {
     EXPECT_THROW((void)parse_fault_rule(object(text)), Error) << text;
   }
 }
