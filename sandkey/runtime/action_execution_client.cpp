@@ -626,6 +626,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   asio::awaitable<SandboxId> create_sandbox(Deadline deadline) {
     SandboxIntent wanted = intent();
     provider_->check(wanted);
+    if (options_.status_callback) {
+      for (const std::string& warning : provider_->account().warnings) {
+        options_.status_callback("warning", status_, std::string(provider_->name()) + ": " + warning);
+      }
+    }
     const Capabilities can = provider_->capabilities();
     if (can.renew) {
       lease_ = wanted.lease;

@@ -130,6 +130,24 @@ RemoteEntry read_entry(const json::object& object) {
   return entry;
 }
 
+// An agent's refusals say {"detail": ...}.
+std::optional<std::string> detail_of(const std::string& body) {
+  try {
+    const json::value value = parse_json(body, "the reply");
+    const auto text = value.is_object() ? find_string(value.get_object(), "detail") : std::nullopt;
+    return text ? std::string(*text) : std::string();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+// Whether it is the answer of what stands before a sandbox, such as a cloud's proxy, where there is none (any
+// more).
+bool is_from_before(int status, const std::string& body) {
+  if (status == 404) return detail_of(body).value_or("").empty();
+  return status >= 502 && status <= 504;
+}
+
 UniqueFd open_to_read(const fs::path& path, struct stat& info) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file || ::fstat(file.get(), &info) != 0) throw system_error("reading " + path.string(), errno);
@@ -158,15 +176,7 @@ HttpRequest AgentClient::request(std::string method, std::string path, QueryPara
 }
 
 void AgentClient::fail(int status, const std::string& body, const std::string& operation) const {
-  std::string detail;
-  try {
-    const json::value value = parse_json(body, "the reply");
-    if (value.is_object()) {
-      if (const auto text = find_string(value.get_object(), "detail")) detail = std::string(*text);
-    }
-  } catch (const Error&) {
-    detail = "the reply has no explanation";
-  }
+  const std::string detail = detail_of(body).value_or("the reply has no explanation");
   ErrorCode code = ErrorCode::protocol;
   std::string advice;
   switch (status) {
@@ -226,8 +236,7 @@ asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
     co_await require_sandbox(operation);
     std::rethrow_exception(unreached);
   }
-  // What stands before the sandbox says this where there is none (any more).
-  if (response.status >= 502 && response.status <= 504) co_await require_sandbox(operation);
+  if (is_from_before(response.status, response.body)) co_await require_sandbox(operation);
   if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
   co_return response;
 }
