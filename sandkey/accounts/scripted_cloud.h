@@ -107,7 +107,7 @@ class ScriptedCloud : public ScriptedApi {
   explicit ScriptedCloud(Cloud cloud)
       : cloud_(cloud),
         engine_({.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
-                 .random = [] { return std::uint64_t{0}; },  // so that nobody waits before trying again
+                 .random = [this] { return random_.fetch_add(random_step); },
                  .environment = [this](const std::string& name) { return variable(name); }}) {
     variables["HOME"] = home.path().string();
     variables["SANDKEY_CONFIG_DIR"] = (home.path() / "config").string();
@@ -135,6 +135,9 @@ class ScriptedCloud : public ScriptedApi {
   std::map<std::string, std::string> variables;  // not while something runs
   TempFolder home;
   std::atomic<std::chrono::nanoseconds> skew{};  // how far the clock was moved forward
+  // Random numbers are all 0, so that nobody waits before trying again; or each is this much more than the
+  // last.
+  std::atomic<std::uint64_t> random_step = 0;
 
  private:
   std::optional<std::string> variable(const std::string& name) const {
@@ -144,6 +147,7 @@ class ScriptedCloud : public ScriptedApi {
   }
 
   const Cloud cloud_;
+  std::atomic<std::uint64_t> random_ = 0;
   Engine engine_;
 };
 

@@ -197,11 +197,14 @@ std::optional<SandboxInfo> describe(Context& context, Provider& provider, const 
 RuntimeOptions runtime_options(Context& context) {
   RuntimeOptions options;
   options.setup_environment = false;
-  if (context.verbose()) {
-    options.status_callback = [&context](std::string_view, RuntimeStatus status, const std::string& message) {
+  options.status_callback = [&context](std::string_view level, RuntimeStatus status,
+                                       const std::string& message) {
+    if (level == "warning") {
+      context.warn(message);
+    } else if (context.verbose()) {
       context.note(std::string(to_string(status)) + (message.empty() ? "" : ": " + message));
-    };
-  }
+    }
+  };
   return options;
 }
 

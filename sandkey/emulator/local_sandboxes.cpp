@@ -30,10 +30,19 @@ asio::awaitable<void> end(sandbox::SandboxHost& host, std::string id, Deadline d
   co_await host.destroy(std::move(id), deadline);
 }
 
+asio::awaitable<void> ignore(std::size_t, std::span<const std::byte>) {
+  co_return;
+}
+
+asio::awaitable<void> run_out(std::shared_ptr<AgentStream> stream, ExecSink sink) {
+  (void)co_await stream->follow(std::move(sink));
+}
+
 }  // namespace
 
 LocalSandbox::LocalSandbox(Engine& engine, sandbox::SandboxHost& host, std::string id)
-    : host_(host),
+    : engine_(engine),
+      host_(host),
       id_(std::move(id)),
       agent_(engine,
              AgentAccess{Endpoint::parse("unix:" + host.socket(id_).string(), "the sandbox's socket")}) {
@@ -59,6 +68,16 @@ asio::awaitable<void> LocalSandbox::pause(Deadline deadline) {
 
 asio::awaitable<void> LocalSandbox::resume(Deadline deadline) {
   return host_.resume(id_, deadline);
+}
+
+// Process 1 and the sender are spared by the kernel.
+asio::awaitable<void> LocalSandbox::end_processes(Deadline deadline) {
+  ExecCommand command;
+  command.argv = {"/bin/sh", "-c", "kill -KILL -1"};
+  command.input = false;
+  const std::shared_ptr<AgentStream> stream = agent_.exec(std::move(command));
+  ExecSink sink = ignore;
+  co_await engine_.with_deadline(run_out(stream, std::move(sink)), deadline, "ending processes");
 }
 
 asio::awaitable<void> LocalSandbox::destroy(Deadline deadline) {

@@ -30,6 +30,8 @@ class LocalSandbox {
   // All processes stop where they are, or go on.
   boost::asio::awaitable<void> pause(Deadline deadline);
   boost::asio::awaitable<void> resume(Deadline deadline);
+  // All processes but our agent are killed.
+  boost::asio::awaitable<void> end_processes(Deadline deadline);
   // Returns when all of it is gone. Idempotent.
   boost::asio::awaitable<void> destroy(Deadline deadline);
 
@@ -39,6 +41,7 @@ class LocalSandbox {
   boost::asio::awaitable<void> load_files(std::filesystem::path from, Deadline deadline);
 
  private:
+  Engine& engine_;
   sandbox::SandboxHost& host_;
   std::string id_;
   AgentClient agent_;

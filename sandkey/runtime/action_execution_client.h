@@ -50,7 +50,9 @@ enum class RuntimeStatus {
 // Its name on OpenHands' wire: "STATUS$READY".
 [[nodiscard]] std::string_view to_string(RuntimeStatus status) noexcept;
 
-// (level "info" or "error", status, message). Called on an engine thread; must not block or call the runtime.
+// (level "info", "warning" or "error", status, message). Warnings leave the status as it is: what the account
+// said of itself before anything is created with it. Called on an engine thread; must not block or call the
+// runtime.
 using StatusCallback =
     std::function<void(std::string_view level, RuntimeStatus status, const std::string& message)>;
 

@@ -130,6 +130,25 @@ RemoteEntry read_entry(const json::object& object) {
   return entry;
 }
 
+// An agent's refusals say {"detail": ...}.
+std::optional<std::string> detail_of(const std::string& body) {
+  try {
+    const json::value value = parse_json(body, "the reply");
+    const auto text = value.is_object() ? find_string(value.get_object(), "detail") : std::nullopt;
+    return text ? std::string(*text) : std::string();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+// Whether it is the answer of what stands before a sandbox, such as a cloud's proxy, where there is none (any
+// more).
+bool is_from_before(int status, const std::string& body) {
+  if (status >= 502 && status <= 504) return true;
+  // Some lead to a login page instead.
+  return status >= 300 && status < 500 && detail_of(body).value_or("").empty();
+}
+
 UniqueFd open_to_read(const fs::path& path, struct stat& info) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file || ::fstat(file.get(), &info) != 0) throw system_error("reading " + path.string(), errno);
@@ -139,18 +158,32 @@ UniqueFd open_to_read(const fs::path& path, struct stat& info) {
 }  // namespace
 
 AgentClient::AgentClient(Engine& engine, AgentAccess access)
-    : engine_(engine), access_(std::move(access)), http_(engine, HttpClientOptions{}) {}
+    : engine_(engine),
+      access_(std::make_shared<const AgentAccess>(std::move(access))),
+      http_(engine, HttpClientOptions{}) {}
 
 AgentClient::~AgentClient() = default;
+
+void AgentClient::set_access(AgentAccess access) {
+  auto next = std::make_shared<const AgentAccess>(std::move(access));
+  const std::lock_guard lock(access_mutex_);
+  access_ = std::move(next);
+}
+
+std::shared_ptr<const AgentAccess> AgentClient::access() const {
+  const std::lock_guard lock(access_mutex_);
+  return access_;
+}
 
 HttpRequest AgentClient::request(std::string method, std::string path, QueryParameters query,
                                  std::string operation, Deadline deadline) const {
   HttpRequest made;
   made.method = std::move(method);
-  made.url = access_.endpoint.url(path, query);
-  made.unix_socket = access_.endpoint.unix_socket();
-  made.headers.set_all(access_.headers);
-  if (!access_.session_key.empty()) made.headers.set("X-Session-API-Key", access_.session_key);
+  const std::shared_ptr<const AgentAccess> to = access();
+  made.url = to->endpoint.url(path, query);
+  made.unix_socket = to->endpoint.unix_socket();
+  made.headers.set_all(to->headers);
+  if (!to->session_key.empty()) made.headers.set("X-Session-API-Key", to->session_key);
   made.operation = std::move(operation);
   made.deadline = deadline;
   made.max_response_body = kMaxReply;
@@ -158,15 +191,7 @@ HttpRequest AgentClient::request(std::string method, std::string path, QueryPara
 }
 
 void AgentClient::fail(int status, const std::string& body, const std::string& operation) const {
-  std::string detail;
-  try {
-    const json::value value = parse_json(body, "the reply");
-    if (value.is_object()) {
-      if (const auto text = find_string(value.get_object(), "detail")) detail = std::string(*text);
-    }
-  } catch (const Error&) {
-    detail = "the reply has no explanation";
-  }
+  const std::string detail = detail_of(body).value_or("the reply has no explanation");
   ErrorCode code = ErrorCode::protocol;
   std::string advice;
   switch (status) {
@@ -193,6 +218,11 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
     case 429:
       code = ErrorCode::rate_limited;
       break;
+    case 302:
+    case 307:
+      code = ErrorCode::unauthenticated;  // the way to a login page
+      advice = "; the sandbox was started anew meanwhile: connect again";
+      break;
     case 507:
       code = ErrorCode::quota_exceeded;
       break;
@@ -205,7 +235,7 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
   // Our own agent's words are for people; of others, all that may help is told.
   const bool own_words = greeting_.protocol > 0 && status < 500 && !detail.empty();
   const std::string message = own_words ? operation + ": " + detail + advice
-                                        : operation + " at " + access_.endpoint.to_string() + ": HTTP " +
+                                        : operation + " at " + endpoint().to_string() + ": HTTP " +
                                               std::to_string(status) + ": " + detail + advice;
   ErrorContext context{.provider = {}, .operation = operation, .phase = {}, .request_id = {}};
   context.processed = status >= 500 ? Processed::unknown : Processed::no;
@@ -226,8 +256,7 @@ asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
     co_await require_sandbox(operation);
     std::rethrow_exception(unreached);
   }
-  // What stands before the sandbox says this where there is none (any more).
-  if (response.status >= 502 && response.status <= 504) co_await require_sandbox(operation);
+  if (is_from_before(response.status, response.body)) co_await require_sandbox(operation);
   if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
   co_return response;
 }
@@ -267,8 +296,7 @@ asio::awaitable<void> AgentClient::alive(Deadline deadline) {
       co_await call(request("GET", "/alive", {}, "ask whether the agent is alive", deadline));
   // OpenHands' server says so with status 200 while it still starts.
   if (response.body.find("not initialized") != std::string::npos) {
-    throw Error(ErrorCode::unavailable,
-                "the agent at " + access_.endpoint.to_string() + " is still starting");
+    throw Error(ErrorCode::unavailable, "the agent at " + endpoint().to_string() + " is still starting");
   }
 }
 
@@ -290,7 +318,7 @@ asio::awaitable<AgentGreeting> AgentClient::greet(Deadline deadline) {
   greeting.python = find_bool(hello, "python").value_or(true);
   if (greeting.protocol != kAgentProtocol) {
     throw Error(ErrorCode::unsupported,
-                "greeting the agent at " + access_.endpoint.to_string() + ": it speaks protocol " +
+                "greeting the agent at " + endpoint().to_string() + ": it speaks protocol " +
                     std::to_string(greeting.protocol) + " (version " + greeting.version + "), this client " +
                     std::to_string(kAgentProtocol) + "; use the same release on both sides");
   }

@@ -126,6 +126,11 @@ class RawClient {
     }
     return made;
   }
+  // The next bytes, whatever they mean; empty at the end of the connection.
+  std::string some() {
+    if (pending_.empty()) (void)fill();
+    return take(pending_.size());
+  }
   // Whether the connection ends here, without another byte.
   bool at_end() { return pending_.empty() && !fill() && !timed_out_; }
 

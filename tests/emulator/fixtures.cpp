@@ -120,8 +120,12 @@ Answer EmulatorTest::admin(const std::string& method, const std::string& path, c
   return send(std::move(request));
 }
 
-std::string EmulatorTest::key(const std::string& account) {
-  return host_->fronts().front()->cloud().accounts().named(account).key;
+std::string EmulatorTest::key(const std::string& account, std::string_view provider) {
+  for (const auto& front : host_->fronts()) {
+    if (front->name() == provider) return front->cloud().accounts().named(account).key;
+  }
+  ADD_FAILURE() << "no emulated cloud is called " << provider;
+  return {};
 }
 
 void EmulatorTest::advance(std::chrono::seconds time) {

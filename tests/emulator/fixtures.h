@@ -55,7 +55,7 @@ class EmulatorTest : public ::testing::Test {
                                    const std::string& account = "valid");
   [[nodiscard]] std::string state_of(const std::string& sandbox, const std::string& account = "valid");
   void break_next(const std::string& route, const std::string& fault);
-  [[nodiscard]] std::string key(const std::string& account);
+  [[nodiscard]] std::string key(const std::string& account, std::string_view provider = "e2b");
   [[nodiscard]] std::string variable(std::string_view name) const;
   [[nodiscard]] std::uint16_t port() const;
   // Starts a command in the sandbox by way of envd, and leaves it running until the test ends.

@@ -255,6 +255,57 @@ TEST(Connect, PauseAndResumeReachTheProvider) {
   EXPECT_THAT(cloud->calls, ::testing::ElementsAre("find s", "create s", "pause", "resume"));
 }
 
+// Whose processes are gone after a pause: so are the shell's variables.
+TEST(Connect, WherePausesKeepFilesOnlyTheAgentIsStartedAndSetUpAnew) {
+  AgentProcess agent;
+  Engine engine;
+  const auto cloud = std::make_shared<FakeCloud>();
+  cloud->agent = agent.address();
+  cloud->can.pause_keeps_processes = false;
+  RuntimeOptions options;
+  options.env_vars["COLOUR"] = "red";
+  ActionExecutionClient runtime(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+  runtime.connect();
+  EXPECT_EQ(cloud->agents_started, 1);
+  runtime.pause();
+  (void)runtime.run(CmdRunAction{.command = "unset COLOUR"});
+  runtime.resume();
+  EXPECT_EQ(cloud->agents_started, 2);
+  EXPECT_EQ(runtime.run(CmdRunAction{.command = "echo $COLOUR"}).content, "red");
+}
+
+TEST(Connect, WhatStandsBeforeASandboxThatEndedIsNotTakenForItsAgent) {
+  const auto proxy_says = [](int status, std::string body) {
+    std::atomic<bool> dead = false;
+    ScriptedServer server([&](const ScriptedRequest& request) {
+      if (dead) return ScriptedServer::reply(status, body);
+      return ScriptedServer::reply(200, request.line.find("hello") == std::string::npos ? "{}" : kHello);
+    });
+    Engine engine;
+    const auto cloud = std::make_shared<FakeCloud>();
+    cloud->agent = server.address();
+    RuntimeOptions options;
+    options.setup_environment = false;
+    ActionExecutionClient runtime(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+    runtime.connect();
+    dead = true;
+    cloud->sandbox.reset();
+    cloud->why_dead = "it ran out of memory";
+    try {
+      (void)runtime.run(CmdRunAction{.command = "true"});
+      return std::string("it ran");
+    } catch (const Error& error) {
+      return std::string(to_string(error.code())) + ": " + error.what();
+    }
+  };
+  const auto dead = ::testing::AllOf(::testing::StartsWith("sandbox_dead: "),
+                                     ::testing::EndsWith("the sandbox has ended: it ran out of memory"));
+  EXPECT_THAT(proxy_says(404, R"({"error":"tunnel_not_found"})"), dead);
+  EXPECT_THAT(proxy_says(404, "<html>"), dead);
+  EXPECT_THAT(proxy_says(502, ""), dead);
+  EXPECT_THAT(proxy_says(404, R"({"detail":"no such file"})"), ::testing::StartsWith("not_found: "));
+}
+
 TEST(Connect, AFailedConnectMayBeTriedAgain) {
   const TempDir dir;
   Engine engine;

@@ -16,16 +16,20 @@ namespace sandkey::runtime_test {
 class FakeCloud final : public Provider {
  public:
   std::optional<SandboxId> sandbox;
+  std::string why_dead;  // unless empty, what it says of a sandbox that ended
   std::string agent;
   SandboxState state = SandboxState::running;
   std::optional<std::chrono::system_clock::time_point> lease_end;
   Capabilities can = {};
+  Account told = {};
   std::function<void()> on_create = [] {};
   std::vector<std::string> calls;
+  int agents_started = 0;
+  std::optional<std::chrono::seconds> lease_length;
 
   [[nodiscard]] std::string_view name() const noexcept override { return "fake"; }
   [[nodiscard]] Capabilities capabilities() const override { return can; }
-  [[nodiscard]] Account account() const override { return {}; }
+  [[nodiscard]] Account account() const override { return told; }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline) override {
     calls.push_back("find " + sid);
@@ -33,10 +37,12 @@ class FakeCloud final : public Provider {
   }
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline) override { co_return std::vector<SandboxInfo>{}; }
   asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline) override {
+    if (!sandbox && !why_dead.empty()) throw Error(ErrorCode::sandbox_dead, why_dead);
     if (!sandbox) throw Error(ErrorCode::not_found, "there is no sandbox " + id.value);
     SandboxInfo info;
     info.id = id;
     info.state = state;
+    info.lease = lease_length;
     info.lease_end = lease_end;
     co_return info;
   }
@@ -47,7 +53,10 @@ class FakeCloud final : public Provider {
     sandbox = SandboxId{"box"};
     co_return *sandbox;
   }
-  asio::awaitable<void> start_agent(SandboxId, Deadline) override { co_return; }
+  asio::awaitable<void> start_agent(SandboxId, Deadline) override {
+    ++agents_started;
+    co_return;
+  }
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId, Deadline) override {
     co_return AgentAccess{Endpoint::parse(agent)};
   }

@@ -118,6 +118,22 @@ TEST_F(Session, WhoComesWhileItIsBeingCreatedWaitsAndAttaches) {
   EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
 }
 
+TEST_F(Session, WhatTheAccountWarnsOfIsSaidBeforeAnythingIsCreated) {
+  cloud->told.warnings = {"the key may create but not delete"};
+  RuntimeOptions options;
+  options.ledger = ledger;
+  std::vector<std::string> warnings;
+  options.status_callback = [&](std::string_view level, RuntimeStatus, const std::string& message) {
+    if (level != "warning") return;
+    warnings.push_back(message);
+    EXPECT_EQ(std::count(cloud->calls.begin(), cloud->calls.end(), "create s"), 0);
+  };
+  ActionExecutionClient warned(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+  warned.connect();
+  EXPECT_THAT(warnings, ElementsAre("fake: the key may create but not delete"));
+  warned.close();
+}
+
 TEST_F(Session, WhoGivesUpGivesItsClaimBack) {
   std::stop_source stop;
   RuntimeOptions options;
@@ -283,6 +299,28 @@ TEST_F(Session, ALeaseIsRenewedWhileConnected) {
   EXPECT_EQ(engine.wait(renewals()), 2);
   user->close();
   EXPECT_EQ(ledger->find("s")->lease_end, std::chrono::system_clock::time_point(std::chrono::seconds(3)));
+}
+
+TEST_F(Session, ALeaseThatCannotBeAnotherIsRenewedAsOftenAsItNeeds) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->can.renew = true;
+  cloud->can.fixed_lease = true;
+  cloud->lease_length = std::chrono::seconds(7);
+  cloud->lease_end = engine.system_now();
+  OpenHandsConfig config = quick_config();
+  config.sandbox.lease = std::chrono::hours(1);
+  const auto user = runtime(config);
+  user->connect();
+  const auto renewed = [&]() -> asio::awaitable<std::ptrdiff_t> {
+    std::ptrdiff_t seen = 0;
+    for (int i = 0; i < 1000 && seen < 1; ++i) {
+      co_await engine.sleep_for(std::chrono::milliseconds(10));
+      seen = std::count(cloud->calls.begin(), cloud->calls.end(), "renew 7");
+    }
+    co_return seen;
+  };
+  EXPECT_EQ(engine.wait(renewed()), 1);
+  user->close();
 }
 
 }  // namespace

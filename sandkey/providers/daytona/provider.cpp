@@ -147,7 +147,9 @@ class DaytonaProvider final : public Provider {
   [[nodiscard]] std::string_view name() const noexcept override { return "daytona"; }
 
   [[nodiscard]] Capabilities capabilities() const override {
-    return {.default_lease = kLease, .outlives_client = "5 min, or its lease, after its last traffic"};
+    return {.pause_keeps_processes = false,
+            .default_lease = kLease,
+            .outlives_client = "5 min, or its lease, after its last traffic"};
   }
 
   [[nodiscard]] Account account() const override { return account_->account(); }

@@ -13,11 +13,21 @@ constexpr ErrorRule kErrors[] = {
      .code = ErrorCode::unauthenticated,
      .meaning = "Runloop does not know this key: it is mistyped, revoked or expired"},
     {.status = 403,
+     .text = "quota",
+     .code = ErrorCode::quota_exceeded,
+     .meaning = "the account has used up its quota",
+     .next = "see https://platform.runloop.ai"},
+    {.status = 403,
      .code = ErrorCode::permission_denied,
      .meaning = "the key may not do this",
      .next = "give a restricted key (rk_...) the scope it lacks, or use another"},
     // It held a question as long as it holds one, or waited as long for our bytes.
     {.status = 408, .code = ErrorCode::deadline_exceeded},
+    {.status = 429,
+     .text = "devbox_limit",
+     .code = ErrorCode::quota_exceeded,
+     .meaning = "the account has as many devboxes as it may have",
+     .next = "end some: sandkey ls, sandkey rm"},
     {.status = 429, .code = ErrorCode::rate_limited, .meaning = "Runloop was asked too often"},
 };
 

@@ -1,7 +1,9 @@
 #include "sandkey/providers/runloop/devboxes.h"
 
+#include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/providers/runloop/long_poll.h"
 
 #include <fmt/format.h>
 
@@ -18,15 +20,6 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kPage = 500;       // it would give 5000
 constexpr std::size_t kMostPages = 200;  // more is a server going round in circles
-
-// How long Runloop may hold a question: a little less than it would by itself. It is asked again at once.
-constexpr std::chrono::seconds kHold = 25s;
-constexpr std::chrono::seconds kHoldSlack = 5s;
-// What comes back sooner than this was not held.
-constexpr std::chrono::seconds kHeld = 1s;
-constexpr std::chrono::milliseconds kFirstPause = 50ms;
-constexpr std::chrono::milliseconds kLongestPause = 2s;
-constexpr int kMostFailures = 6;  // in a row
 
 struct StatusWord {
   std::string_view word;
@@ -60,12 +53,7 @@ constexpr Reason kReasons[] = {
 };
 
 [[noreturn]] void malformed(const std::string& operation, const std::string& what) {
-  throw Error(ErrorCode::protocol, operation + ": " + what,
-              {.provider = "runloop",
-               .operation = operation,
-               .phase = {},
-               .request_id = {},
-               .processed = Processed::yes});
+  malformed_answer("runloop", operation, what);
 }
 
 Error no_devbox(const std::string& message) {
@@ -75,10 +63,6 @@ Error no_devbox(const std::string& message) {
 }
 
 // --- what comes in ---
-
-std::string text_of(const json::object& object, std::string_view key) {
-  return std::string(find_string(object, key).value_or(""));
-}
 
 const json::object* object_at(const json::object& object, std::string_view key) {
   const json::value* value = find(object, key);
@@ -154,8 +138,7 @@ Tunnel read_tunnel(const json::object& object, const std::string& operation) {
 }
 
 Devbox read_devbox(const json::value& body, const std::string& operation) {
-  if (!body.is_object()) malformed(operation, "the answer is no devbox");
-  const json::object& object = body.get_object();
+  const json::object& object = object_of(body, "runloop", operation);
   Devbox devbox;
   devbox.id = text_of(object, "id");
   if (devbox.id.empty()) malformed(operation, "the answer names no devbox");
@@ -167,14 +150,14 @@ Devbox read_devbox(const json::value& body, const std::string& operation) {
   devbox.created = time_at(object, "create_time_ms");
   devbox.running_since = last_start(object);
   devbox.idle_time = idle_time_of(object);
-  if (const json::object* metadata = object_at(object, "metadata")) {
-    for (const auto& [name, value] : *metadata) {
-      if (value.is_string()) devbox.metadata[std::string(name)] = std::string(value.get_string());
-    }
-  }
+  devbox.metadata = texts_of(object, "metadata");
   if (const json::object* tunnel = object_at(object, "tunnel"))
     devbox.tunnel = read_tunnel(*tunnel, operation);
   return devbox;
+}
+
+std::string waiting_for(const std::string& id) {
+  return "waiting for the sandbox " + id + " of runloop";
 }
 
 bool has(const Metadata& metadata, const Metadata& wanted) {
@@ -189,12 +172,6 @@ bool is_older(const Devbox& a, const Devbox& b) {
 }
 
 // --- what goes out ---
-
-json::object texts(const std::map<std::string, std::string>& map) {
-  json::object object;
-  for (const auto& [name, value] : map) object[name] = value;
-  return object;
-}
 
 json::object launch_parameters(const LaunchParameters& launch) {
   json::object object;
@@ -240,8 +217,8 @@ json::object create_request(const NewDevbox& wanted) {
   if (!wanted.source.blueprint_id.empty()) body["blueprint_id"] = wanted.source.blueprint_id;
   if (!wanted.source.blueprint_name.empty()) body["blueprint_name"] = wanted.source.blueprint_name;
   if (!wanted.source.snapshot_id.empty()) body["snapshot_id"] = wanted.source.snapshot_id;
-  if (!wanted.environment.empty()) body["environment_variables"] = texts(wanted.environment);
-  body["metadata"] = texts(wanted.metadata);
+  if (!wanted.environment.empty()) body["environment_variables"] = to_object(wanted.environment);
+  body["metadata"] = to_object(wanted.metadata);
   body["launch_parameters"] = launch_parameters(wanted.launch);
   body["tunnel"] = wanted_tunnel();
   return body;
@@ -297,7 +274,8 @@ Devboxes::Devboxes(std::shared_ptr<RestAccount> account) : account_(std::move(ac
 
 std::string Devboxes::new_request_id() const {
   const Engine& engine = account_->engine();
-  return fmt::format("sandkey-{:016x}{:016x}", engine.random(), engine.random());
+  const std::uint64_t first = engine.random();
+  return fmt::format("sandkey-{:016x}{:016x}", first, engine.random());
 }
 
 asio::awaitable<Devbox> Devboxes::create(NewDevbox wanted, std::string request_id, Deadline deadline) {
@@ -378,90 +356,52 @@ asio::awaitable<Devbox> Devboxes::get(std::string id, Deadline deadline) {
   throw no_devbox(unknown->what());
 }
 
-// A 400 may mean that there is no such devbox, or what it says.
-asio::awaitable<RestAnswer> Devboxes::call_on(std::string id, RestCall call) {
+// A 400 may mean that there is no such devbox, or that it has ended, or what it says.
+asio::awaitable<RestAnswer> Devboxes::call(std::string id, RestCall call) {
+  const std::string operation = call.operation;
   const Deadline deadline = call.deadline;
   std::optional<Error> refused;
   try {
     co_return co_await account_->call(std::move(call));
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::invalid_argument) throw;
+    if (error.code() != ErrorCode::invalid_argument && error.code() != ErrorCode::conflict) throw;
     refused = error;
   }
-  (void)co_await get(std::move(id), deadline);
+  const Devbox devbox = co_await get(std::move(id), deadline);
+  require_life(devbox, operation);
   throw_error(*refused);
 }
 
-// The devbox once it is what is wanted, or has ended; nothing while it is neither.
-asio::awaitable<std::optional<Devbox>> Devboxes::poll(std::string id, Status wanted, std::string operation,
-                                                      Deadline deadline) {
-  const Engine& engine = account_->engine();
-  const auto left = std::chrono::floor<std::chrono::seconds>(deadline - engine.steady_now());
-  const std::chrono::seconds hold = std::clamp(left, 1s, kHold);
+asio::awaitable<Devbox> Devboxes::poll(std::string id, Status wanted, std::chrono::seconds hold,
+                                       Deadline deadline) {
   json::object body;
   body["statuses"] = json::array{wanted == Status::running ? "running" : "suspended", "failure", "shutdown"};
   body["timeout_seconds"] = hold.count();
-  const Deadline end = std::min(deadline, engine.in(hold + kHoldSlack));
-  RestCall call = mutation(devbox_path(id, "/wait_for_status"), std::move(operation), new_request_id(), end);
+  const std::string operation = waiting_for(id);
+  RestCall call = mutation(devbox_path(id, "/wait_for_status"), operation, new_request_id(), deadline);
   call.body = json::value(std::move(body));
   call.repeatable = false;  // each is a question of its own
-  const std::string asking = call.operation;
-  try {
-    const RestAnswer answer = co_await call_on(id, std::move(call));
-    co_return read_devbox(answer.body, asking);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::deadline_exceeded) throw;
-  }
-  co_return std::nullopt;
+  const RestAnswer answer = co_await this->call(std::move(id), std::move(call));
+  co_return read_devbox(answer.body, operation);
 }
 
 asio::awaitable<Devbox> Devboxes::wait_until(std::string id, Status wanted, Deadline deadline) {
-  Engine& engine = account_->engine();
-  const std::string operation = "waiting for the sandbox " + id + " of runloop";
-  std::string last;
-  std::chrono::milliseconds pause = kFirstPause;
-  int failures = 0;
-  for (;;) {
-    const auto begin = engine.steady_now();
-    std::optional<Error> failed;
-    try {
-      std::optional<Devbox> seen = co_await poll(id, wanted, operation, deadline);
-      if (seen) {
-        require_life(*seen, operation);
-        if (seen->status == wanted) co_return std::move(*seen);
-        last = std::move(seen->status_word);
-      }
-    } catch (const Error& error) {
-      // A connection that broke meanwhile says nothing of the devbox.
-      if (error.code() != ErrorCode::unavailable || error.context().permanent) throw;
-      failed = error;
-    }
-    failures = failed ? failures + 1 : 0;
-    if (failures == kMostFailures) throw_error(*failed);
-    const bool held = engine.steady_now() - begin >= kHeld;
-    if (held) pause = kFirstPause;
-    if (engine.in(held ? 0ms : pause) >= deadline) {
-      std::string text = operation + ": its time is up";
-      if (!last.empty()) text += "; it is still " + last;
-      if (failed) text += std::string("; the last answer: ") + failed->what();
-      throw Error(ErrorCode::deadline_exceeded, text,
-                  {.provider = "runloop",
-                   .operation = operation,
-                   .phase = {},
-                   .request_id = {},
-                   .processed = Processed::unknown});
-    }
-    if (held) continue;
-    co_await engine.sleep_for(pause);
-    pause = std::min(pause * 2, kLongestPause);
-  }
+  const std::string operation = waiting_for(id);
+  Devbox seen;
+  Ask ask = [&](Question question) -> asio::awaitable<std::string> {
+    seen = co_await poll(id, wanted, question.hold, question.deadline);
+    require_life(seen, operation);
+    co_return seen.status == wanted ? std::string() : seen.status_word;
+  };
+  co_await long_poll(account_->engine(), operation, deadline, std::move(ask));
+  co_return std::move(seen);
 }
 
 asio::awaitable<RestAnswer> Devboxes::act(std::string id, std::string verb, std::string operation,
                                           Deadline deadline) {
   RestCall call = mutation(devbox_path(id, "/" + verb), operation + " the sandbox " + id + " of runloop",
                            new_request_id(), deadline);
-  return call_on(std::move(id), std::move(call));
+  return this->call(std::move(id), std::move(call));
 }
 
 asio::awaitable<Tunnel> Devboxes::enable_tunnel(std::string id, Deadline deadline) {
@@ -470,9 +410,8 @@ asio::awaitable<Tunnel> Devboxes::enable_tunnel(std::string id, Deadline deadlin
                new_request_id(), deadline);
   call.body = json::value(wanted_tunnel());
   const std::string operation = call.operation;
-  const RestAnswer answer = co_await call_on(std::move(id), std::move(call));
-  if (!answer.body.is_object()) malformed(operation, "the answer is no tunnel");
-  co_return read_tunnel(answer.body.get_object(), operation);
+  const RestAnswer answer = co_await this->call(std::move(id), std::move(call));
+  co_return read_tunnel(object_of(answer.body, "runloop", operation), operation);
 }
 
 asio::awaitable<void> Devboxes::keep_alive(std::string id, Deadline deadline) {

@@ -9,6 +9,7 @@
 #include "sandkey/accounts/rest_account.h"
 #include "sandkey/base/engine.h"
 #include "sandkey/base/secret.h"
+#include "sandkey/runtime/session_labels.h"
 
 #include <boost/asio/awaitable.hpp>
 
@@ -22,7 +23,7 @@
 
 namespace sandkey::runloop {
 
-using Metadata = std::map<std::string, std::string>;
+using Metadata = Labels;
 
 // What a devbox starts from; at most one of them is set, and none is Runloop's own image.
 struct Source {
@@ -104,6 +105,10 @@ class Devboxes {
   asio::awaitable<void> resume(std::string id, Deadline deadline);
   asio::awaitable<void> shutdown(std::string id, Deadline deadline);
 
+  // What else is asked about one devbox. If it has ended meanwhile: sandbox_dead, saying why.
+  asio::awaitable<RestAnswer> call(std::string id, RestCall call);
+  [[nodiscard]] Engine& engine() const noexcept { return account_->engine(); }
+
  private:
   struct Page {
     std::vector<Devbox> devboxes;
@@ -112,10 +117,8 @@ class Devboxes {
   };
   asio::awaitable<Page> page(std::string status, std::string after, Deadline deadline);
   asio::awaitable<std::vector<Devbox>> in_state(std::string status, Deadline deadline);
-  asio::awaitable<RestAnswer> call_on(std::string id, RestCall call);
   asio::awaitable<RestAnswer> act(std::string id, std::string verb, std::string operation, Deadline deadline);
-  asio::awaitable<std::optional<Devbox>> poll(std::string id, Status wanted, std::string operation,
-                                              Deadline deadline);
+  asio::awaitable<Devbox> poll(std::string id, Status wanted, std::chrono::seconds hold, Deadline deadline);
 
   const std::shared_ptr<RestAccount> account_;
 };

@@ -1,4 +1,4 @@
-// Runloop as the registry knows it.
+// Sandboxes at Runloop, which calls them devboxes.
 #pragma once
 
 #include "sandkey/providers/provider_entry.h"
@@ -7,9 +7,14 @@
 
 namespace sandkey::runloop {
 
+// `account` is what authenticate() made.
+[[nodiscard]] std::shared_ptr<Provider> open(Engine& engine, const OpenHandsConfig& config,
+                                             const std::shared_ptr<AuthenticatedAccount>& account);
+
 inline constexpr ProviderEntry kEntry{
     .name = "runloop",
     .summary = "Runloop: https://runloop.ai",
-    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = &authenticate}};
+    .cloud = Cloud{.credential_spec = &credential_spec, .authenticate = &authenticate},
+    .open = &open};
 
 }  // namespace sandkey::runloop

@@ -1,6 +1,7 @@
 # Daytona's newest Python SDK, in both of its forms, drives the emulator, which starts this with its variables.
 import asyncio
 import io
+import json
 import re
 import sys
 import time
@@ -15,8 +16,11 @@ from daytona import (AsyncDaytona, CodeRunParams, CreateSandboxFromImageParams, 
                      DaytonaTimeoutError, DaytonaUnprocessableEntityError, FileDownloadRequest, FileUpload, Image,
                      ListSandboxesQuery, Resources, SandboxState, SessionExecuteRequest, VolumeMount)
 from daytona.common.pty import PtySize
-from daytona_api_client import ApiKeysApi, ConfigApi, OrganizationsApi, SandboxApi, SnapshotsApi, VolumesApi
-from daytona_toolbox_api_client import FileSystemApi, GitApi, InfoApi, PortApi, ProcessApi, PtyCreateRequest
+from daytona_api_client import (ApiKeysApi, ConfigApi, HealthApi, OrganizationsApi, RegionsApi, SandboxApi, SnapshotsApi, UsersApi,
+                                VolumesApi)
+from daytona_api_client.exceptions import NotFoundException, UnauthorizedException
+from daytona_toolbox_api_client import (FileSystemApi, GitApi, InfoApi, InitializeRequest, PortApi, ProcessApi, PtyCreateRequest,
+                                        ServerApi)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
 from kit import Emulated, admin, alive, check, finish, raw, same, thrown, until  # noqa: E402
@@ -41,6 +45,14 @@ def ids(who=daytona, **query):
 
 def create(who=daytona, **params):
     return who.create(CreateSandboxFromSnapshotParams(**params))
+
+
+def listed(wanted, **query):
+    """Lists tell later what is so: for what has just changed they are asked until they show it."""
+    try:
+        until("the list", lambda: ids(**query) == wanted)
+    except AssertionError:
+        same(ids(**query), wanted)
 
 
 def gone(sandbox, who=daytona):
@@ -106,6 +118,7 @@ def _():
     made = daytona.create(CreateSandboxFromImageParams(image=Image.base("alpine:3.20").run_commands("apk add git"),
                                                        resources=Resources(cpu=2, memory=4, disk=6)),
                           on_snapshot_create_logs=lines.append)
+    assert "RUN apk add git" in "\n".join(lines), lines
     same((made.cpu, made.memory, made.disk), (2, 4, 6))
     assert "RUN apk add git" in made.build_info.dockerfile_content
     gone(made)
@@ -135,20 +148,20 @@ def _():
     made = [create(name=f"listed-{n}", labels={**group, "n": str(n)}) for n in range(3)]
     wanted = [each.id for each in made]
     oldest = {"sort": "createdAt", "order": "asc"}
-    same(ids(labels=group, **oldest), wanted)
+    listed(wanted, labels=group, **oldest)
     same(ids(labels=group, limit=1, **oldest), wanted)
     same(ids(labels=group, limit=2, sort="createdAt", order="desc"), wanted[::-1])
     same(ids(labels={**group, "n": "1"}), wanted[1:2])
     same(ids(name="listed-1"), wanted[1:2])
     made[1].stop()
-    same(ids(labels=group, states=[SandboxState.STOPPED]), wanted[1:2])
+    listed(wanted[1:2], labels=group, states=[SandboxState.STOPPED])
     same(sorted(ids(labels=group, states=[SandboxState.STOPPED, SandboxState.STARTED])), sorted(wanted))
     same(ids(labels=group, min_cpu=99), [])
     later = datetime.fromisoformat(made[1].created_at.replace("Z", "+00:00")) + timedelta(milliseconds=1)
     same(ids(labels=group, created_at_after=later), wanted[2:])
     for each in made:
         gone(each)
-    same(ids(labels=group), [])
+    listed([], labels=group)
 
 
 # ---- Life
@@ -166,13 +179,19 @@ def _():
     until("it is archived", lambda: daytona.get(made.id).state == SandboxState.ARCHIVED)
     made.start()
     same((made.state, made.fs.download_file("kept.txt")), (SandboxState.STARTED, b"kept"))
-    admin("POST", f"sandboxes/{made.id}/kill")
-    made.refresh_data()
+    thrown(DaytonaUnprocessableEntityError, made.pause)
+    thrown(DaytonaUnprocessableEntityError, made.fork)
+    gone(made)
+
+
+@check("life: errors, and the way back")
+def _():
+    error = thrown(DaytonaError, lambda: create(name="mended", snapshot="emulator-recoverable"), "error reason: .")
+    assert "error" in str(error)
+    made = daytona.get("mended")
     same((made.state, made.recoverable), (SandboxState.ERROR, True))
     made.recover()
     same(made.process.exec("echo back").result.strip(), "back")
-    thrown(DaytonaUnprocessableEntityError, made.pause)
-    thrown(DaytonaUnprocessableEntityError, made.fork)
     gone(made)
 
 
@@ -237,6 +256,15 @@ def _():
     same(process.exec("pwd", cwd="/nowhere").exit_code, -1)
     thrown(DaytonaTimeoutError, lambda: process.exec("sleep 60", timeout=1))
     same(len(process.exec("head -c 2000000 /dev/zero | tr '\\0' x").result), 2_000_000)
+
+
+@check("info: how busy it is; variables for all that come")
+def _():
+    assert sandbox.get_metrics_latest().mem_total > 0
+    sandbox.update_env({"SHADE": "dark"}, unset=["FOO"])
+    same(process.exec('echo "<$FOO|$SHADE>"').result.rstrip(), "<|dark>")
+    sandbox.update_env({"FOO": "bar"}, unset=["SHADE"])
+    ServerApi(sandbox._toolbox_api).initialize(InitializeRequest(token="for telemetry"))
 
 
 @check("code: run, and charts")
@@ -446,11 +474,9 @@ def _():
     until("it is ready", lambda: daytona.volume.get("judged-python").state == "ready")
     same(VolumesApi(daytona._api_client).get_volume(volume.id).name, "judged-python")
     one = create(volumes=[VolumeMount(volume_id=volume.id, mount_path="/workspace/data")])
-    one.fs.upload_file(b"shared", "/workspace/data/file")
+    same([each.volume_id for each in one.volumes], [volume.id])
+    thrown(DaytonaConflictError, lambda: daytona.volume.delete(volume))
     gone(one)
-    two = create(volumes=[VolumeMount(volume_id=volume.id, mount_path="/workspace/data")])
-    same(two.fs.download_file("/workspace/data/file"), b"shared")
-    gone(two)
     daytona.volume.delete(volume)
     until("its end", lambda: daytona.volume.list() == [])
 
@@ -461,13 +487,13 @@ def _():
 @check("faults: statuses, rates, maintenance, answers that are lost")
 def _():
     for status, kind in ((429, DaytonaRateLimitError), (500, DaytonaInternalServerError)):
-        fault("GET /sandbox", {"kind": "status", "status": status, "body": {"statusCode": status, "message": "made up"}})
+        fault("GET /api/sandbox", {"kind": "status", "status": status, "body": {"statusCode": status, "message": "made up"}})
         same(thrown(kind, ids, "made up").status_code, status)
-    fault("POST /sandbox", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"},
+    fault("POST /api/sandbox", {"kind": "status", "status": 429, "headers": {"Retry-After-sandbox-create": "7"},
                             "body": {"statusCode": 429, "message": "ThrottlerException: Too Many Requests"}})
     headers = {name.lower(): value for name, value in thrown(DaytonaRateLimitError, daytona.create).headers.items()}
     same(headers["retry-after-sandbox-create"], "7")
-    fault("POST /sandbox", {"kind": "half"})
+    fault("POST /api/sandbox", {"kind": "half"})
     thrown(DaytonaError, lambda: create(name="lost"))
     gone(daytona.get("lost"))
 
@@ -484,7 +510,8 @@ async def _():
             await made.fs.upload_file(str(n).encode(), "f")
             same(await made.fs.download_file("f"), str(n).encode())
             same((await client.get(made.id)).labels["n"], str(n))
-            same([each.id async for each in client.list(ListSandboxesQuery(labels={"n": str(n)}))], [made.id])
+            while [each.id async for each in client.list(ListSandboxesQuery(labels={"n": str(n)}))] != [made.id]:
+                await asyncio.sleep(0.05)
             await made.delete(wait=True)
 
         await asyncio.gather(*(one(n) for n in range(8)))
@@ -522,7 +549,41 @@ def _():
     assert config.default_snapshot in [each.name for each in daytona.snapshot.list().items]
     api = SandboxApi(daytona._api_client)
     same(api.get_toolbox_proxy_url(sandbox.id).url, sandbox.toolbox_proxy_url)
-    assert InfoApi(sandbox._toolbox_api).get_version().version
+    assert InfoApi(sandbox._toolbox_api).get_version()["version"]
+    same(HealthApi(daytona._api_client).health_controller_live_with_http_info().status_code, 200)
+
+
+@check("what keys are not for, and what people may")
+def _():
+    for refused in (ApiKeysApi(daytona._api_client).list_api_keys, UsersApi(daytona._api_client).get_authenticated_user,
+                    OrganizationsApi(daytona._api_client).list_organizations,
+                    lambda: OrganizationsApi(daytona._api_client).get_organization(sandbox.organization_id),
+                    RegionsApi(daytona._api_client).list_shared_regions):
+        thrown(UnauthorizedException, refused, "Invalid credentials")
+    person = Daytona(DaytonaConfig(jwt_token=accounts["jwt"], organization_id=sandbox.organization_id, use_deprecated_polling=True))
+    client = person._api_client
+    same(ApiKeysApi(client).list_api_keys(), [])
+    assert UsersApi(client).get_authenticated_user().id
+    # The generated client reads no organization that was never suspended.
+    organization = OrganizationsApi(client).get_organization_without_preload_content(sandbox.organization_id)
+    same((organization.status, json.loads(organization.data)["id"]), (200, sandbox.organization_id))
+    organizations = OrganizationsApi(client).list_organizations_without_preload_content()
+    same([each["id"] for each in json.loads(organizations.data)], [sandbox.organization_id])
+    assert RegionsApi(client).list_shared_regions()
+    thrown(UnauthorizedException, ApiKeysApi(client).get_current_api_key)
+
+
+@check("relatives, backups, logs of a build")
+def _():
+    api = SandboxApi(daytona._api_client)
+    same((api.get_sandbox_forks(sandbox.id), api.get_sandbox_ancestors(sandbox.id)), ([], []))
+    thrown(NotFoundException, lambda: api.get_sandbox_parent(sandbox.id))
+    same(api.create_backup_with_http_info(sandbox.id).status_code, 201)
+    thrown(NotFoundException, lambda: api.get_build_logs_url(sandbox.id))
+    built = daytona.create(CreateSandboxFromImageParams(image="alpine:3.20"))
+    assert built.id in api.get_build_logs_url(built.id).url
+    same(api.get_build_logs_with_http_info(built.id).status_code, 200)
+    gone(built)
 
 
 @check("the end: nothing is left")

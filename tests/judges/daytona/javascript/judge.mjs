@@ -1,5 +1,6 @@
 // Daytona's newest JavaScript SDK drives the control plane of the emulator, which starts this with its variables.
 import assert from 'node:assert/strict'
+import { fileURLToPath } from 'node:url'
 import {
   Daytona, DaytonaAuthenticationError, DaytonaAuthorizationError, DaytonaBadGatewayError, DaytonaBadRequestError, DaytonaConflictError,
   DaytonaConnectionError, DaytonaError, DaytonaInternalServerError, DaytonaNotFoundError, DaytonaRateLimitError,
@@ -22,6 +23,12 @@ const every = async (iterable) => {
   return found
 }
 const ids = async (query, who = daytona) => (await every(who.list(query))).map((each) => each.id)
+// Lists tell later what is so: for what has just changed they are asked until they show it.
+const listed = async (query, expected, who = daytona) => {
+  let found
+  const holds = async () => assert.deepEqual(found = await ids(query, who), expected)
+  await until('the list', () => holds().then(() => true, () => false)).catch(() => assert.deepEqual(found, expected))
+}
 const gone = async (sandbox, who = daytona) => {
   await sandbox.delete(60, true)
   await thrown(who.get(sandbox.id), DaytonaNotFoundError)
@@ -78,7 +85,7 @@ await check('accounts: a person’s token, with an organisation', async () => {
   const sandbox = await daytona.create()
   const { organizationId } = sandbox
   const person = new Daytona({ jwtToken: accounts.jwt, organizationId, useDeprecatedPolling: true })
-  assert.deepEqual(await ids({}, person), [sandbox.id])
+  await listed({}, [sandbox.id], person)
   assert.equal((await (await person.get(sandbox.id)).process.executeCommand('echo in')).result.trimEnd(), 'in')
   const lost = new Daytona({ jwtToken: accounts.jwt, organizationId: NOBODY, useDeprecatedPolling: true })
   await thrown(ids({}, lost), DaytonaAuthorizationError, /Invalid authentication context/)
@@ -162,10 +169,16 @@ await check('create: an image is a build, and has the size that is asked for', a
   assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.memory, sandbox.disk], ['started', 2, 4, 6])
   assert.equal(sandbox.buildInfo.dockerfileContent, 'FROM debian:12-slim\n')
   await gone(sandbox)
-  const built = await daytona.create({ image: Image.base('alpine:3.20').runCommands('apk add git').env({ A: 'b' }) })
+  const lines = []
+  const built = await daytona.create(
+    { image: Image.base('alpine:3.20').runCommands('apk add git').env({ A: 'b' }) },
+    { onSnapshotCreateLogs: (line) => void lines.push(line) })
+  assert.match(lines.join('\n'), /RUN apk add git/)
   assert.match(built.buildInfo.dockerfileContent, /^FROM alpine:3\.20\n(.*\n)*RUN apk add git\n/)
   assert.deepEqual([built.cpu, built.memory, built.disk], [1, 1, 3])
   await gone(built)
+  const copies = Image.base('alpine:3.20').addLocalFile(fileURLToPath(import.meta.url), '/judge.mjs')
+  await thrown(daytona.create({ image: copies }), DaytonaServiceUnavailableError) // files of its own need a storage for them
 })
 await check('create: ephemeral ones are gone when they stop', async () => {
   const sandbox = await daytona.create({ ephemeral: true })
@@ -221,7 +234,7 @@ await check('list: labels, names, states, sizes, time, order, pages', async () =
   const expected = made.map((each) => each.id)
   const labels = { group }
   const oldest = { sort: 'createdAt', order: 'asc' }
-  assert.deepEqual(await ids({ labels, ...oldest }), expected)
+  await listed({ labels, ...oldest }, expected)
   assert.deepEqual(await ids({ labels, sort: 'createdAt', order: 'desc' }), expected.toReversed())
   assert.deepEqual(await ids({ labels, sort: 'name', order: 'desc' }), expected.toReversed())
   assert.equal((await ids({ labels, sort: 'cpu', order: 'desc' }))[0], expected[4])
@@ -235,18 +248,18 @@ await check('list: labels, names, states, sizes, time, order, pages', async () =
   assert.deepEqual(await ids({ labels, maxMemoryGib: 1, minDiskGib: 3, ...oldest }), expected.slice(0, 4))
   assert.deepEqual(await ids({ labels, isPublic: true }), [expected[3]])
   await made[1].stop()
-  assert.deepEqual(await ids({ labels, states: ['stopped'] }), [expected[1]])
+  await listed({ labels, states: ['stopped'] }, [expected[1]])
   assert.equal((await ids({ labels, states: ['stopped', 'started'] })).length, 5)
   assert.deepEqual(await ids({ labels, createdAtAfter: new Date(+new Date(made[2].createdAt) + 1), ...oldest }), expected.slice(3))
   for (const order of ['asc', 'desc']) {
     assert.deepEqual(await ids({ labels, limit: 2, sort: 'createdAt', order }), order === 'asc' ? expected : expected.toReversed())
-    assert.equal((await requests('GET /sandbox')).slice(-3).filter((each) => each.query.includes('limit=2')).length, 3)
+    assert.equal((await requests('GET /api/sandbox')).slice(-3).filter((each) => each.query.includes('limit=2')).length, 3)
   }
   await thrown(ids({ limit: 201 }), DaytonaBadRequestError)
   const [item] = await every(daytona.list({ id: expected[0] }))
   assert.equal((await item.process.executeCommand('echo found')).result.trimEnd(), 'found')
   await Promise.all(made.map((each) => gone(each)))
-  assert.deepEqual(await ids({ labels }), [])
+  await listed({ labels }, [])
 }, 60)
 
 // ---- Life
@@ -296,29 +309,73 @@ await check('life: labels, intervals, network', async () => {
   await thrown(sandbox.updateNetworkSettings({ networkAllowList: 'everywhere' }), DaytonaBadRequestError)
   await gone(sandbox)
 })
+await check('life: another size, a time to live', async () => {
+  const sandbox = await daytona.create({ image: 'alpine:3.20' })
+  await sandbox.resize({ cpu: 2, memory: 3 })
+  assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.memory, sandbox.disk], ['started', 2, 3, 3])
+  await thrown(sandbox.resize({ cpu: 1 }), DaytonaBadRequestError) // only up while it runs
+  await thrown(sandbox.resize({ disk: 5 }), DaytonaBadRequestError) // only while it is stopped
+  await sandbox.stop()
+  await sandbox.resize({ cpu: 1, disk: 5 })
+  assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.disk], ['stopped', 1, 5])
+  await thrown(sandbox.resize({ disk: 4 }), DaytonaBadRequestError)
+  await sandbox.setTtl(60)
+  const { autoDestroyAt, createdAt } = await daytona.get(sandbox.id)
+  assert.ok(Math.abs(new Date(autoDestroyAt) - new Date(createdAt) - 3_600_000) < 1000, autoDestroyAt)
+  await gone(sandbox)
+}, 60)
 await check('life: what containers do not do', async () => {
   const sandbox = await daytona.create()
+  await thrown(sandbox.setAutoPauseInterval(5), DaytonaUnprocessableEntityError)
   await thrown(sandbox.pause(), DaytonaUnprocessableEntityError)
   await thrown(sandbox.fork(), DaytonaUnprocessableEntityError)
   await thrown(sandbox.recover(), DaytonaBadRequestError, /Sandbox is not in a recoverable state/)
   await gone(sandbox)
 })
-await check('life: a machine that fails, and is recovered', async () => {
+await check('life: errors, and the way back', async () => {
+  const lost = await thrown(daytona.create({ name: 'broken', snapshot: 'emulator-fails' }), DaytonaError, /failed to start with status: error/)
+  assert.match(lost.message, /error reason: ./)
+  const broken = await daytona.get('broken')
+  assert.deepEqual([broken.state, broken.recoverable], ['error', false])
+  await thrown(broken.stop(), DaytonaBadRequestError, /Sandbox is in an errored state/)
+  await thrown(broken.start(), DaytonaBadRequestError, /Sandbox is in an errored state/)
+  await thrown(broken.recover(), DaytonaBadRequestError, /Sandbox is not in a recoverable state/)
+  await gone(broken)
+  await thrown(daytona.create({ name: 'mended', snapshot: 'emulator-recoverable' }), DaytonaError)
+  const mended = await daytona.get('mended')
+  assert.deepEqual([mended.state, mended.recoverable], ['error', true])
+  await listed({ isRecoverable: true }, [mended.id])
+  await mended.recover()
+  assert.equal(mended.state, 'started')
+  assert.equal((await mended.process.executeCommand('echo back')).result.trimEnd(), 'back')
+  await gone(mended)
+  await thrown(daytona.create({ name: 'refused', snapshot: 'emulator-refused' }), DaytonaBadRequestError, /Sandbox failed to start: /)
+  await gone(await daytona.get('refused'))
+  await thrown(daytona.create({ snapshot: 'emulator-full' }), DaytonaBadRequestError, /No available runners/)
+  await thrown(daytona.create({ snapshot: 'emulator-inactive' }), DaytonaBadRequestError)
+  await thrown(daytona.create({ name: 'unbuilt', image: 'alpine:emulator-build-fails' }), DaytonaError, /build_failed/)
+  await gone(await daytona.get('unbuilt'))
+}, 60)
+await check('life: changes take time, and others must wait for them', async () => {
+  const sandbox = await daytona.create({ snapshot: 'emulator-slow' })
+  assert.equal(sandbox.state, 'started')
+  const stopping = sandbox.stop()
+  await until('it is on its way', async () => (await daytona.get(sandbox.id)).state === 'stopping')
+  const same = await daytona.get(sandbox.id)
+  await thrown(same.delete(), DaytonaConflictError)
+  await stopping
+  assert.equal(sandbox.state, 'stopped')
+  await gone(sandbox)
+  const stale = await daytona.create({ snapshot: 'emulator-stale' })
+  assert.equal(stale.state, 'started')
+  await gone(stale)
+}, 60)
+await check('life: a machine that fails', async () => {
   const sandbox = await daytona.create()
   await fail(sandbox.id)
-  const seen = await daytona.get(sandbox.id)
-  assert.equal(seen.state, 'error')
-  assert.ok(seen.errorReason)
-  assert.equal(seen.recoverable, true)
-  await thrown(seen.stop(), DaytonaBadRequestError, /Sandbox is in an errored state/)
+  await thrown(daytona.get(sandbox.id), DaytonaNotFoundError)
   await thrown(sandbox.process.executeCommand('echo'), DaytonaError)
-  assert.deepEqual(await ids({ isRecoverable: true }), [sandbox.id])
-  await seen.recover()
-  assert.equal(seen.state, 'started')
-  assert.equal((await seen.process.executeCommand('echo back')).result.trimEnd(), 'back')
-  await fail(sandbox.id)
-  await gone(seen)
-}, 60)
+})
 await check('life: one that was never there', async () => {
   const sandbox = await daytona.create()
   await gone(sandbox)
@@ -418,7 +475,7 @@ await check('snapshots: made of a sandbox', async () => {
   await gone(sandbox)
   await daytona.snapshot.delete('judged-copy')
 }, 60)
-await check('volumes: made, mounted, shared, deleted', async () => {
+await check('volumes: made, asked for by sandboxes, deleted', async () => {
   const volume = await daytona.volume.get('judged-volume', true)
   await until('it is ready', async () => (await daytona.volume.get('judged-volume')).state === 'ready')
   assert.deepEqual((await daytona.volume.list()).map((each) => each.id), [volume.id])
@@ -426,8 +483,6 @@ await check('volumes: made, mounted, shared, deleted', async () => {
   await thrown(as('second').volume.get('judged-volume'), DaytonaNotFoundError)
   const [one, two] = await Promise.all([1, 2].map(() => daytona.create({ volumes: [{ volumeId: volume.id, mountPath: '/workspace/data' }] })))
   assert.deepEqual(one.volumes.map((each) => [each.volumeId, each.mountPath]), [[volume.id, '/workspace/data']])
-  await one.fs.uploadFile(Buffer.from('shared'), '/workspace/data/file')
-  assert.equal(`${await two.fs.downloadFile('/workspace/data/file')}`, 'shared')
   await thrown(daytona.volume.delete(volume), DaytonaConflictError)
   await Promise.all([gone(one), gone(two)])
   await daytona.volume.delete(volume)
@@ -443,13 +498,13 @@ await check('faults: what statuses are to the SDK', async () => {
     [429, DaytonaRateLimitError], [500, DaytonaInternalServerError], [502, DaytonaBadGatewayError],
     [503, DaytonaServiceUnavailableError], [504, DaytonaTimeoutError],
   ]) {
-    await fault('GET /sandbox', { kind: 'status', status, body: { ...ERROR, statusCode: status, message: 'made up' } })
+    await fault('GET /api/sandbox', { kind: 'status', status, body: { ...ERROR, statusCode: status, message: 'made up' } })
     const error = await thrown(ids(), kind, /made up/)
     assert.equal(error.statusCode, status)
   }
 })
 await check('faults: a rate limit says when', async () => {
-  await fault('POST /sandbox', {
+  await fault('POST /api/sandbox', {
     kind: 'status', status: 429, headers: { 'Retry-After-sandbox-create': '7' },
     body: { ...ERROR, statusCode: 429, error: 'Too Many Requests', message: 'ThrottlerException: Too Many Requests' },
   })
@@ -457,9 +512,9 @@ await check('faults: a rate limit says when', async () => {
   assert.equal(error.headers['retry-after-sandbox-create'], '7')
 })
 await check('faults: a connection that closes is tried again where nothing can be done twice', async () => {
-  await fault('GET /sandbox', { kind: 'drop_before' })
-  assert.deepEqual(await ids(), [])
-  await fault('POST /sandbox', { kind: 'drop_after' })
+  await fault('GET /api/sandbox', { kind: 'drop_before' })
+  await ids()
+  await fault('POST /api/sandbox', { kind: 'drop_after' })
   await thrown(daytona.create({ name: 'lost' }), DaytonaConnectionError)
   const lost = await daytona.get('lost')
   await thrown(daytona.create({ name: 'lost' }), DaytonaConflictError)
