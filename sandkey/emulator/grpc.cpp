@@ -80,7 +80,8 @@ void MessageReader::feed(std::string_view bytes) {
 std::optional<std::string> MessageReader::next() {
   const std::string_view left = std::string_view(buffer_).substr(begin_);
   if (left.size() < kHead) {
-    if (finished_ && !left.empty()) throw CallError(Code::internal, "the request ends within a message's head");
+    if (finished_ && !left.empty())
+      throw CallError(Code::internal, "the request ends within a message's head");
     return std::nullopt;
   }
   const auto byte = [left](std::size_t i) { return static_cast<unsigned char>(left[i]); };
@@ -219,7 +220,8 @@ asio::awaitable<void> Call::end(Code code, std::string message, std::string deta
   std::vector<std::pair<std::string, std::string>> fields;
   fields.emplace_back("grpc-status", std::to_string(static_cast<int>(code)));
   if (!message.empty()) fields.emplace_back("grpc-message", encode_status_message(message));
-  if (!details.empty()) fields.emplace_back("grpc-status-details-bin", without_padding(base64_encode(details)));
+  if (!details.empty())
+    fields.emplace_back("grpc-status-details-bin", without_padding(base64_encode(details)));
   for (const auto& trailer : trailers_) fields.push_back(trailer);
   const std::vector<HttpExchange::Header> headers = views(fields);
   if (started_) {
@@ -235,9 +237,8 @@ asio::awaitable<void> Call::end(Code code, std::string message, std::string deta
 void Methods::add(const std::string& service, const std::string& method, std::unique_ptr<Message> request,
                   Handler handler) {
   const std::string route = service.substr(service.rfind('.') + 1) + "/" + method;
-  methods_[route] = {.path = "/" + service + "/" + method,
-                     .request = std::move(request),
-                     .handler = std::move(handler)};
+  methods_[route] = {
+      .path = "/" + service + "/" + method, .request = std::move(request), .handler = std::move(handler)};
 }
 
 std::optional<Methods::Match> Methods::find(std::string_view path) const {

@@ -2,10 +2,11 @@
 
 #include "sandkey/base/base64.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/field_mask.pb.h>
-#include <gtest/gtest.h>
 #include <map>
 #include <optional>
 #include <span>
@@ -51,10 +52,10 @@ TEST(GrpcFrames, AreTheSameInWhateverPiecesTheyCome) {
 }
 
 TEST(GrpcFrames, ThatCannotBeAreRefused) {
-  EXPECT_EQ(failure_of(std::string("\0\0\0\0\3ab", 7)), Code::internal);       // breaks off
-  EXPECT_EQ(failure_of(std::string("\0\0", 2)), Code::internal);               // within its head
-  EXPECT_EQ(failure_of(std::string("\1\0\0\0\0", 5)), Code::unimplemented);    // compressed
-  EXPECT_EQ(failure_of(std::string("\2\0\0\0\0", 5)), Code::internal);         // flags there are none of
+  EXPECT_EQ(failure_of(std::string("\0\0\0\0\3ab", 7)), Code::internal);     // breaks off
+  EXPECT_EQ(failure_of(std::string("\0\0", 2)), Code::internal);             // within its head
+  EXPECT_EQ(failure_of(std::string("\1\0\0\0\0", 5)), Code::unimplemented);  // compressed
+  EXPECT_EQ(failure_of(std::string("\2\0\0\0\0", 5)), Code::internal);       // flags there are none of
   EXPECT_EQ(failure_of(std::string("\0\x7f\xff\xff\xff", 5)), Code::resource_exhausted);
 }
 

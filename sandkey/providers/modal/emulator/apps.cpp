@@ -53,7 +53,8 @@ App& Apps::get_or_create(const emu::Account& account, const modal_wire::AppGetOr
   if (known != nullptr && how == modal_wire::OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS)
     throw grpc::CallError(grpc::Code::already_exists, "App '" + request.app_name() + "' already exists");
   if (known != nullptr) return *known;
-  if (how == modal_wire::OBJECT_CREATION_TYPE_UNSPECIFIED) return find_name(account, environment, request.app_name());
+  if (how == modal_wire::OBJECT_CREATION_TYPE_UNSPECIFIED)
+    return find_name(account, environment, request.app_name());
   if (!is_name(request.app_name()))
     throw grpc::CallError(grpc::Code::invalid_argument, "Invalid App name: '" + request.app_name() + "'");
   return add(account, environment, request.app_name(), request.app_name());

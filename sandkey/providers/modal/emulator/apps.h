@@ -32,7 +32,8 @@ class Apps {
   Apps(const Engine& engine, sandkey::emulator::Clock& clock) : engine_(engine), clock_(clock) {}
 
   // Of that name. CallError(already_exists) where it must be new, (invalid_argument) for what is no name.
-  App& get_or_create(const sandkey::emulator::Account& account, const modal_wire::AppGetOrCreateRequest& request);
+  App& get_or_create(const sandkey::emulator::Account& account,
+                     const modal_wire::AppGetOrCreateRequest& request);
   App& add(const sandkey::emulator::Account& account, const std::string& environment, const std::string& name,
            const std::string& description);
   [[nodiscard]] App& find(const sandkey::emulator::Account& account, const std::string& id);
@@ -42,7 +43,8 @@ class Apps {
                                            const std::string& environment) const;
 
  private:
-  App* look(const sandkey::emulator::Account& account, const std::string& environment, const std::string& name);
+  App* look(const sandkey::emulator::Account& account, const std::string& environment,
+            const std::string& name);
 
   const Engine& engine_;
   sandkey::emulator::Clock& clock_;

@@ -137,9 +137,12 @@ class ModalCloud final : public emu::Cloud {
     return exchange.header("content-type").starts_with("application/grpc");
   }
 
+  // Several would be separated by commas, so one must have none.
   void add_warning(grpc::Call& call) const {
-    if (!settings_.warning.empty())
-      call.add_trailer("x-modal-warning", grpc::encode_status_message(settings_.warning));
+    if (settings_.warning.empty()) return;
+    std::string text = grpc::encode_status_message(settings_.warning);
+    for (std::size_t at = 0; (at = text.find(',', at)) != std::string::npos;) text.replace(at, 1, "%2C");
+    call.add_trailer("x-modal-warning", std::move(text));
   }
 
   asio::awaitable<void> fail(net::HttpExchange& exchange, grpc::CallError error) const {

@@ -201,8 +201,8 @@ asio::awaitable<void> CommandRouter::read(Call& call, SandboxPtr sandbox,
   bool alive = co_await call.start();
   while (alive && !call.gone()) {
     if (offset < log.begin())
-      throw grpc::CallError(grpc::Code::data_loss, "The output before " + std::to_string(log.begin()) +
-                                                       " is not kept any more");
+      throw grpc::CallError(grpc::Code::data_loss,
+                            "The output before " + std::to_string(log.begin()) + " is not kept any more");
     *response.mutable_data() = log.read(offset, kPiece);
     if (!response.data().empty()) {
       offset += response.data().size();
@@ -313,8 +313,8 @@ asio::awaitable<modal_wire::SandboxStdinWriteV2Response> CommandRouter::write_ma
 
 // ---- Ends
 
-asio::awaitable<modal_wire::TaskExecWaitResponse> CommandRouter::wait(SandboxPtr sandbox,
-                                                                      modal_wire::TaskExecWaitRequest request) {
+asio::awaitable<modal_wire::TaskExecWaitResponse> CommandRouter::wait(
+    SandboxPtr sandbox, modal_wire::TaskExecWaitRequest request) {
   const std::shared_ptr<Exec> exec = find_exec(*sandbox, request.exec_id());
   const Deadline deadline = parts_.world.engine.in(kLongestWait);
   bool in_time = true;
@@ -330,8 +330,8 @@ asio::awaitable<modal_wire::TaskExecWaitResponse> CommandRouter::wait(SandboxPtr
   co_return response;
 }
 
-asio::awaitable<modal_wire::TaskExecPollResponse> CommandRouter::poll(SandboxPtr sandbox,
-                                                                      modal_wire::TaskExecPollRequest request) {
+asio::awaitable<modal_wire::TaskExecPollResponse> CommandRouter::poll(
+    SandboxPtr sandbox, modal_wire::TaskExecPollRequest request) {
   const std::shared_ptr<Exec> exec = find_exec(*sandbox, request.exec_id());
   modal_wire::TaskExecPollResponse response;
   if (exec->exit()) set_exit(response, *exec->exit());

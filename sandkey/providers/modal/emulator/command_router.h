@@ -37,8 +37,8 @@ class CommandRouter {
   asio::awaitable<modal_wire::TaskExecStartResponse> start(SandboxPtr sandbox,
                                                            modal_wire::TaskExecStartRequest request);
   asio::awaitable<void> read(Call& call, SandboxPtr sandbox, modal_wire::TaskExecStdioReadRequest request);
-  asio::awaitable<modal_wire::TaskExecStdinWriteResponse> write(SandboxPtr sandbox,
-                                                                modal_wire::TaskExecStdinWriteRequest request);
+  asio::awaitable<modal_wire::TaskExecStdinWriteResponse> write(
+      SandboxPtr sandbox, modal_wire::TaskExecStdinWriteRequest request);
   asio::awaitable<void> write_stream(Call& call);
   asio::awaitable<modal_wire::TaskExecStdinStatusResponse> input_status(
       SandboxPtr sandbox, modal_wire::TaskExecStdinStatusRequest request);

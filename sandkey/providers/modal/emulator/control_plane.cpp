@@ -130,8 +130,8 @@ asio::awaitable<modal_wire::AppGetOrCreateResponse> ControlPlane::app(
   co_return response;
 }
 
-asio::awaitable<modal_wire::AppCreateResponse> ControlPlane::create_app(Caller caller,
-                                                                        modal_wire::AppCreateRequest request) {
+asio::awaitable<modal_wire::AppCreateResponse> ControlPlane::create_app(
+    Caller caller, modal_wire::AppCreateRequest request) {
   const App& made = parts_.apps.add(*caller.account, request.environment_name(), {}, request.description());
   modal_wire::AppCreateResponse response;
   response.set_app_id(made.id);
@@ -148,7 +148,7 @@ asio::awaitable<modal_wire::AppListResponse> ControlPlane::list_apps(Caller call
     item.set_name(each->name);
     item.set_description(each->description);
     item.set_created_at(unix_time(each->created));
-    item.set_state(each->stopped         ? modal_wire::APP_STATE_STOPPED
+    item.set_state(each->stopped        ? modal_wire::APP_STATE_STOPPED
                    : each->name.empty() ? modal_wire::APP_STATE_EPHEMERAL
                                         : modal_wire::APP_STATE_DEPLOYED);
   }
@@ -218,8 +218,8 @@ asio::awaitable<modal_wire::SecretListResponse> ControlPlane::list_secrets(
   co_return response;
 }
 
-asio::awaitable<google::protobuf::Empty> ControlPlane::delete_secret(Caller caller,
-                                                                     modal_wire::SecretDeleteRequest request) {
+asio::awaitable<google::protobuf::Empty> ControlPlane::delete_secret(
+    Caller caller, modal_wire::SecretDeleteRequest request) {
   parts_.secrets.remove(*caller.account, request.secret_id());
   co_return Empty();
 }

@@ -119,8 +119,8 @@ class ControlPlane {
   asio::awaitable<Empty> set_tags(Caller caller, Backend backend, modal_wire::SandboxTagsSetRequest request);
   asio::awaitable<modal_wire::SandboxTagsGetResponse> tags(Caller caller, Backend backend,
                                                            modal_wire::SandboxTagsGetRequest request);
-  asio::awaitable<modal_wire::SandboxGetTunnelsResponse> tunnels(Caller caller, Backend backend,
-                                                                 modal_wire::SandboxGetTunnelsRequest request);
+  asio::awaitable<modal_wire::SandboxGetTunnelsResponse> tunnels(
+      Caller caller, Backend backend, modal_wire::SandboxGetTunnelsRequest request);
   asio::awaitable<modal_wire::SandboxCreateConnectTokenResponse> connect_token(
       Caller caller, Backend backend, modal_wire::SandboxCreateConnectTokenRequest request);
   asio::awaitable<modal_wire::SandboxSetNameResponse> set_name(Caller caller,

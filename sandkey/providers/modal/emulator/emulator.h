@@ -1,4 +1,5 @@
-// Modal, emulated: its control plane and the command router, both by gRPC, and the tunnels into its sandboxes.
+// Modal, emulated: its control plane and the command router, both by gRPC, and the tunnels into its
+// sandboxes.
 #pragma once
 
 #include "sandkey/emulator/cloud.h"

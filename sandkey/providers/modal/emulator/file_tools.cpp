@@ -94,7 +94,8 @@ std::optional<FileRequest> parse_file_request(std::string_view text) {
   }
   if (!value.is_object() || value.get_object().size() != 1) return std::nullopt;
   const auto& [name, arguments] = *value.get_object().begin();
-  const auto known = std::ranges::find(kCommands, std::string_view(name), &std::pair<std::string_view, Kind>::first);
+  const auto known =
+      std::ranges::find(kCommands, std::string_view(name), &std::pair<std::string_view, Kind>::first);
   if (known == kCommands.end() || !arguments.is_object()) return std::nullopt;
   const json::object& object = arguments.get_object();
   FileRequest request;
@@ -102,7 +103,8 @@ std::optional<FileRequest> parse_file_request(std::string_view text) {
   request.path = find_string(object, "path").value_or("");
   if (!request.path.starts_with('/')) return std::nullopt;
   request.path = machine::absolute_path(request.path, "/");
-  request.deep = find_bool(object, request.kind == Kind::make_folder ? "parents" : "recursive").value_or(false);
+  request.deep =
+      find_bool(object, request.kind == Kind::make_folder ? "parents" : "recursive").value_or(false);
   if (const json::value* filter = find(object, "filter"); filter != nullptr && filter->is_array()) {
     for (const json::value& each : filter->get_array()) {
       if (each.is_string()) request.filter.insert(std::string(std::string_view(each.get_string())));
@@ -115,14 +117,20 @@ std::optional<FileRequest> parse_file_request(std::string_view text) {
 
 std::string permissions_of(RemoteEntry::Type type, unsigned mode) {
   constexpr std::string_view kLetters = "rwxrwxrwx";
-  std::string text(1, type == RemoteEntry::Type::directory ? 'd' : type == RemoteEntry::Type::symlink ? 'l' : '-');
+  std::string text(1, type == RemoteEntry::Type::directory ? 'd'
+                      : type == RemoteEntry::Type::symlink ? 'l'
+                                                           : '-');
   for (std::size_t i = 0; i < kLetters.size(); ++i) text += (mode >> (8 - i) & 1U) != 0 ? kLetters[i] : '-';
   return text;
 }
 
 json::object to_json(const RemoteEntry& entry) {
-  const std::string owner = entry.uid == kOwner ? "modal" : entry.uid == 0 ? "root" : std::to_string(entry.uid);
-  const std::string group = entry.gid == kOwner ? "modal" : entry.gid == 0 ? "root" : std::to_string(entry.gid);
+  const std::string owner = entry.uid == kOwner ? "modal"
+                            : entry.uid == 0    ? "root"
+                                                : std::to_string(entry.uid);
+  const std::string group = entry.gid == kOwner ? "modal"
+                            : entry.gid == 0    ? "root"
+                                                : std::to_string(entry.gid);
   json::object object;
   object["name"] = machine::base_name(entry.path);
   object["path"] = entry.path;
@@ -325,8 +333,7 @@ asio::awaitable<void> FileTool::tell_changes(FileTool& tool, FileRequest request
       json::object object;
       object["event_type"] = name;
       json::array paths;
-      paths.emplace_back(event.name == "." ? request.path
-                                           : machine::absolute_path(event.name, request.path));
+      paths.emplace_back(event.name == "." ? request.path : machine::absolute_path(event.name, request.path));
       object["paths"] = std::move(paths);
       tool.put(tool.out(), json::serialize(object) + "\n");
     }

@@ -1,5 +1,5 @@
-// What clients do to files: they run a program that every sandbox has, with one JSON argument. There is no such
-// program here; this stands in for it.
+// What clients do to files: they run a program that every sandbox has, with one JSON argument. There is no
+// such program here; this stands in for it.
 #pragma once
 
 #include "sandkey/base/engine.h"
@@ -24,7 +24,7 @@ inline constexpr std::string_view kFileTools = "/__modal/.bin/modal-sandbox-fs-t
 struct FileRequest {
   enum class Kind { read, write, list, stat, make_folder, remove, watch } kind = Kind::read;
   std::string path = {};
-  bool deep = false;  // of make_folder: with parents; of remove and watch: all below
+  bool deep = false;                  // of make_folder: with parents; of remove and watch: all below
   std::set<std::string> filter = {};  // of watch: what is told; empty: everything
   std::optional<std::chrono::seconds> timeout = std::nullopt;
 };
@@ -38,8 +38,9 @@ struct FileRequest {
 
 class FileTool final : public Exec {
  public:
-  FileTool(Engine& engine, asio::any_io_executor executor, std::shared_ptr<sandkey::emulator::LocalSandbox> sandbox,
-           std::string argument, std::size_t output_limit);
+  FileTool(Engine& engine, asio::any_io_executor executor,
+           std::shared_ptr<sandkey::emulator::LocalSandbox> sandbox, std::string argument,
+           std::size_t output_limit);
 
  protected:
   asio::awaitable<ExitStatus> perform() override;

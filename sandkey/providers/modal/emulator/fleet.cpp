@@ -20,10 +20,10 @@ using wire_result = modal_wire::GenericResult;
 constexpr std::chrono::seconds kPatience{60};
 constexpr std::uint32_t kDefaultLifetime = 300;
 constexpr std::uint32_t kLongestLifetime = 24 * 60 * 60;
-constexpr std::size_t kMaxEnded = 500;                                 // that are remembered
-constexpr std::size_t kMainOutput = std::size_t{1024} * 1024;          // v2: the newest
-constexpr std::size_t kMainLog = std::size_t{16} * 1024 * 1024;        // v1
-constexpr std::size_t kMaxRetained = std::size_t{256} * 1024 * 1024;   // of a sandbox's commands that ended
+constexpr std::size_t kMaxEnded = 500;                                // that are remembered
+constexpr std::size_t kMainOutput = std::size_t{1024} * 1024;         // v2: the newest
+constexpr std::size_t kMainLog = std::size_t{16} * 1024 * 1024;       // v1
+constexpr std::size_t kMaxRetained = std::size_t{256} * 1024 * 1024;  // of a sandbox's commands that ended
 constexpr std::size_t kMaxExecs = 10'000;
 constexpr int kTerminatedCode = 137;
 constexpr int kTimeoutCode = 124;
@@ -51,7 +51,8 @@ std::vector<std::string> writable_folders(const std::string& folder) {
 }
 
 void check_port(const modal_wire::PortSpec& spec) {
-  if (spec.port() == 0 || spec.port() > 65535) throw invalid("Port " + std::to_string(spec.port()) + " is not between 1 and 65535");
+  if (spec.port() == 0 || spec.port() > 65535)
+    throw invalid("Port " + std::to_string(spec.port()) + " is not between 1 and 65535");
 }
 
 wire_result result_of_exit(const ExitStatus& exit) {
@@ -75,7 +76,11 @@ wire_result terminated() {
 }
 
 Fleet::Fleet(emu::World& world, asio::any_io_executor executor, Images& images, Tunnels& tunnels)
-    : world_(world), executor_(executor), images_(images), tunnels_(tunnels), endings_(world.engine, executor) {}
+    : world_(world),
+      executor_(executor),
+      images_(images),
+      tunnels_(tunnels),
+      endings_(world.engine, executor) {}
 
 // ---- Looking
 
@@ -143,7 +148,8 @@ void Fleet::check(const emu::Account& account, const CreateRequest& request) con
                           "Your workspace has reached its limit of concurrent sandboxes");
   }
   if (wanted.timeout_secs() > kLongestLifetime)
-    throw invalid("Sandbox timeout must be at most 86400 seconds, and is " + std::to_string(wanted.timeout_secs()));
+    throw invalid("Sandbox timeout must be at most 86400 seconds, and is " +
+                  std::to_string(wanted.timeout_secs()));
   if (wanted.has_workdir() && !wanted.workdir().starts_with('/'))
     throw invalid("workdir must be an absolute path, got " + wanted.workdir());
   if (wanted.has_name() && !is_name(wanted.name())) throw invalid("Invalid Sandbox name: " + wanted.name());
@@ -165,7 +171,8 @@ asio::awaitable<void> Fleet::begin(SandboxPtr sandbox, std::vector<std::string> 
   spec.user = "modal";
   spec.working_dir = kFolder;
   spec.writable_folders = writable_folders(sandbox->folder);
-  const std::shared_ptr<emu::LocalSandbox> local = co_await world_.sandboxes.create(std::move(spec), deadline);
+  const std::shared_ptr<emu::LocalSandbox> local =
+      co_await world_.sandboxes.create(std::move(spec), deadline);
   if (!running(*sandbox)) {  // somebody ended it meanwhile
     co_await local->destroy(deadline);
     co_return;
@@ -388,8 +395,8 @@ asio::awaitable<void> Fleet::end_if_idle(std::weak_ptr<Sandbox> weak) {
 asio::awaitable<bool> Fleet::fail(std::string id) {
   const SandboxPtr sandbox = find(id);
   if (!sandbox || !running(*sandbox)) co_return false;
-  wire_result result = make_result(wire_result::GENERIC_STATUS_INTERNAL_FAILURE, 1,
-                                   "The Sandbox was lost with its worker");
+  wire_result result =
+      make_result(wire_result::GENERIC_STATUS_INTERNAL_FAILURE, 1, "The Sandbox was lost with its worker");
   co_await end(sandbox, std::move(result));
   co_return true;
 }

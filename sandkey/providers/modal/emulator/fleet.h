@@ -78,8 +78,8 @@ class Fleet {
   Images& images_;
   Tunnels& tunnels_;
   std::map<std::string, SandboxPtr> sandboxes_;
-  std::map<std::string, std::string> tasks_;     // task id -> sandbox id
-  std::deque<std::string> ended_;                // ids, the oldest first
+  std::map<std::string, std::string> tasks_;  // task id -> sandbox id
+  std::deque<std::string> ended_;             // ids, the oldest first
   sandkey::emulator::Time last_creation_ = {};
   TaskGroup endings_;  // last: its tasks use all of the above
 };

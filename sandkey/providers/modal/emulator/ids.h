@@ -19,7 +19,8 @@ enum class Backend { v1, v2 };
 // The same with "ta-"; one of v2 ends with 'V'.
 [[nodiscard]] std::string make_task_id(const Engine& engine, Backend backend, sandkey::emulator::Time now);
 
-// What apps and sandboxes may be called: at most 64 of letters, digits, '-', '_', '.', and not like an app's id.
+// What apps and sandboxes may be called: at most 64 of letters, digits, '-', '_', '.', and not like an app's
+// id.
 [[nodiscard]] bool is_name(std::string_view text) noexcept;
 // A tag's name or value: at most 63 of the same characters, and for a name at least one.
 [[nodiscard]] bool is_tag_name(std::string_view text) noexcept;

@@ -31,11 +31,13 @@ std::pair<std::string, std::string_view> instruction_of(std::string_view line) {
   const std::size_t blank = line.find_first_of(" \t");
   std::string name(line.substr(0, blank));
   for (char& c : name) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
-  return {std::move(name), blank == std::string_view::npos ? std::string_view() : trimmed(line.substr(blank))};
+  return {std::move(name),
+          blank == std::string_view::npos ? std::string_view() : trimmed(line.substr(blank))};
 }
 
 std::string_view unquoted(std::string_view text) {
-  const bool quoted = text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front();
+  const bool quoted =
+      text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front();
   return quoted ? text.substr(1, text.size() - 2) : text;
 }
 
@@ -104,11 +106,13 @@ Image Images::build(const emu::Account& account, const modal_wire::Image& recipe
   return image;
 }
 
-Image& Images::get_or_create(const emu::Account& account, const modal_wire::ImageGetOrCreateRequest& request) {
+Image& Images::get_or_create(const emu::Account& account,
+                             const modal_wire::ImageGetOrCreateRequest& request) {
   if (request.image().dockerfile_commands().empty()) {
     throw grpc::CallError(grpc::Code::invalid_argument, "The image has no commands");
   }
-  const std::string recipe = account.name + "\n" + request.builder_version() + "\n" + request.image().SerializeAsString();
+  const std::string recipe =
+      account.name + "\n" + request.builder_version() + "\n" + request.image().SerializeAsString();
   const auto known = recipes_.find(recipe);
   const bool anew = request.force_build() || request.ignore_cache();
   if (known != recipes_.end() && !anew) {

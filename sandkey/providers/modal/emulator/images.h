@@ -34,7 +34,8 @@ class Images {
   explicit Images(const Engine& engine) : engine_(engine) {}
 
   // The image of that recipe, the same one for the same recipe unless it is to be built anew.
-  Image& get_or_create(const sandkey::emulator::Account& account, const modal_wire::ImageGetOrCreateRequest& request);
+  Image& get_or_create(const sandkey::emulator::Account& account,
+                       const modal_wire::ImageGetOrCreateRequest& request);
   [[nodiscard]] Image& find(const sandkey::emulator::Account& account, const std::string& id);
   void remove(const sandkey::emulator::Account& account, const std::string& id);
 
@@ -42,7 +43,7 @@ class Images {
   [[nodiscard]] Image build(const sandkey::emulator::Account& account, const modal_wire::Image& recipe);
 
   const Engine& engine_;
-  std::map<std::string, Image> images_;          // by id
+  std::map<std::string, Image> images_;         // by id
   std::map<std::string, std::string> recipes_;  // account and recipe -> id
 };
 

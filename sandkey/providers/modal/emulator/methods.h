@@ -19,9 +19,8 @@ void ControlPlane::add(const char* method, Need need, Action<Request, Response> 
 
 template <typename Request>
 void ControlPlane::add_stream(const char* method, Need need, Stream<Request> stream) {
-  methods_.add<Request>(kControlPlane, method, [this, need, stream](Call& call) {
-    return run_stream<Request>(call, need, stream);
-  });
+  methods_.add<Request>(kControlPlane, method,
+                        [this, need, stream](Call& call) { return run_stream<Request>(call, need, stream); });
 }
 
 template <typename Request, typename Response>

@@ -54,7 +54,8 @@ asio::awaitable<double> become_ready(emu::World& world, SandboxPtr sandbox, Dead
       throw grpc::CallError(grpc::Code::not_found, "The Sandbox has finished");
     bool good = false;
     if (probe.has_tcp_port()) {
-      good = co_await listens(sandbox, static_cast<std::uint16_t>(probe.tcp_port()), world.engine.in(kPatience));
+      good =
+          co_await listens(sandbox, static_cast<std::uint16_t>(probe.tcp_port()), world.engine.in(kPatience));
     } else {
       good = co_await succeeds(world, sandbox);
     }

@@ -26,7 +26,8 @@ namespace sandkey::modal::emulator {
 using Tags = std::map<std::string, std::string>;
 
 struct Sandbox {
-  Sandbox(Engine& engine, const asio::any_io_executor& executor) : changed(executor), tasks(engine, executor) {}
+  Sandbox(Engine& engine, const asio::any_io_executor& executor)
+      : changed(executor), tasks(engine, executor) {}
 
   std::string id = {};
   std::string task_id = {};

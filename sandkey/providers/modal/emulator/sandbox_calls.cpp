@@ -195,7 +195,8 @@ asio::awaitable<modal_wire::SandboxListResponse> ControlPlane::list(Caller calle
     const bool in_app = environment.empty()
                             ? each->app_id == request.app_id()
                             : parts_.apps.find(*caller.account, each->app_id).environment == environment;
-    const bool in_time = request.before_timestamp() <= 0 || unix_time(each->created) < request.before_timestamp();
+    const bool in_time =
+        request.before_timestamp() <= 0 || unix_time(each->created) < request.before_timestamp();
     // Those of v2 are told to its calls only, and those of v1 to both.
     const bool known = backend == Backend::v2 || each->backend == Backend::v1;
     const bool alive = running(*each) || request.include_finished();
@@ -210,7 +211,8 @@ asio::awaitable<modal_wire::SandboxGetFromNameResponse> ControlPlane::from_name(
     Caller caller, Backend backend, modal_wire::SandboxGetFromNameRequest request) {
   const std::string environment = environment_name(request.environment_name());
   const App& app = parts_.apps.find_name(*caller.account, environment, request.app_name());
-  const SandboxPtr found = parts_.fleet.find_name(app.id, request.sandbox_name(), request.include_terminated());
+  const SandboxPtr found =
+      parts_.fleet.find_name(app.id, request.sandbox_name(), request.include_terminated());
   if (!found || (backend == Backend::v1 && found->backend == Backend::v2)) {
     throw grpc::CallError(grpc::Code::not_found, "Sandbox with name '" + request.sandbox_name() +
                                                      "' not found in App '" + request.app_name() + "'");
@@ -233,8 +235,8 @@ asio::awaitable<google::protobuf::Empty> ControlPlane::set_tags(Caller caller, B
   co_return Empty();
 }
 
-asio::awaitable<modal_wire::SandboxTagsGetResponse> ControlPlane::tags(Caller caller, Backend backend,
-                                                                       modal_wire::SandboxTagsGetRequest request) {
+asio::awaitable<modal_wire::SandboxTagsGetResponse> ControlPlane::tags(
+    Caller caller, Backend backend, modal_wire::SandboxTagsGetRequest request) {
   const SandboxPtr sandbox = find(caller, backend, request.sandbox_id());
   modal_wire::SandboxTagsGetResponse response;
   add_tags(sandbox->tags, *response.mutable_tags());
@@ -277,10 +279,12 @@ asio::awaitable<modal_wire::SandboxCreateConnectTokenResponse> ControlPlane::con
   co_return response;
 }
 
-// JavaScript and Go take nothing but https, and then speak plainly to this machine; Python does as the scheme says.
+// JavaScript and Go take nothing but https, and then speak plainly to this machine; Python does as the scheme
+// says.
 modal_wire::CommandRouterAccess ControlPlane::access_to(const Caller& caller, const Sandbox& sandbox) const {
   if (!running(sandbox))
-    throw grpc::CallError(grpc::Code::failed_precondition, "The Sandbox has no command router: it has finished");
+    throw grpc::CallError(grpc::Code::failed_precondition,
+                          "The Sandbox has no command router: it has finished");
   const bool wants_https = caller.client_type == kJavaScriptClient || caller.client_type == kGoClient;
   const std::string address = router_.substr(router_.find("://"));
   modal_wire::CommandRouterAccess access;
@@ -327,7 +331,8 @@ asio::awaitable<modal_wire::SandboxWaitUntilReadyResponse> ControlPlane::wait_un
 // ---- The main process of sandboxes of v1
 
 // Its output is text; what is no UTF-8 is replaced.
-asio::awaitable<void> ControlPlane::logs(Call& call, Caller caller, modal_wire::SandboxGetLogsRequest request) {
+asio::awaitable<void> ControlPlane::logs(Call& call, Caller caller,
+                                         modal_wire::SandboxGetLogsRequest request) {
   const SandboxPtr sandbox = find(caller, Backend::v1, request.sandbox_id());
   const Deadline deadline = wait_until(parts_.world.engine, request.timeout(), caller.deadline);
   const bool is_error = request.file_descriptor() == modal_wire::FILE_DESCRIPTOR_STDERR;

@@ -34,7 +34,8 @@ Secret& Secrets::add(const emu::Account& account, const std::string& environment
   return secrets_.emplace(std::move(id), std::move(secret)).first->second;
 }
 
-Secret& Secrets::get_or_create(const emu::Account& account, const modal_wire::SecretGetOrCreateRequest& request) {
+Secret& Secrets::get_or_create(const emu::Account& account,
+                               const modal_wire::SecretGetOrCreateRequest& request) {
   const std::string environment = environment_name(request.environment_name());
   const auto how = request.object_creation_type();
   const bool nameless = how == modal_wire::OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP ||

@@ -28,7 +28,8 @@ asio::awaitable<void> refuse(net::HttpExchange& exchange, int status, std::strin
 // Says to the server inside who it is that calls; nobody else may.
 class VerifiedExchange final : public emu::ForwardingExchange {
  public:
-  VerifiedExchange(net::HttpExchange& next, const std::string& user) : ForwardingExchange(next), user_(user) {}
+  VerifiedExchange(net::HttpExchange& next, const std::string& user)
+      : ForwardingExchange(next), user_(user) {}
   std::vector<Header> headers() const override {
     std::vector<Header> headers = next_.headers();
     std::erase_if(headers, [](const Header& each) {
@@ -68,7 +69,8 @@ modal_wire::TunnelData Tunnels::open(const SandboxPtr& sandbox, std::uint16_t po
   return tunnel;
 }
 
-Tunnels::Connection Tunnels::connect(const SandboxPtr& sandbox, std::uint16_t port, std::string user_metadata) {
+Tunnels::Connection Tunnels::connect(const SandboxPtr& sandbox, std::uint16_t port,
+                                     std::string user_metadata) {
   std::string& label = connect_names_[sandbox->id];
   if (label.empty()) label = new_name(sandbox, 0);
   std::string token = emu::random_text(world_.engine, kTokenLength, kLabelAlphabet);

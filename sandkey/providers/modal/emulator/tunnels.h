@@ -52,10 +52,10 @@ class Tunnels {
 
   sandkey::emulator::World& world_;
   asio::any_io_executor executor_;
-  std::string host_;       // below which the names are
-  std::uint32_t port_ = 0;  // of https
-  std::map<std::string, Place, std::less<>> places_;           // by the first label of the name
-  std::map<std::string, std::string> connect_names_;          // sandbox -> label
+  std::string host_;                                  // below which the names are
+  std::uint32_t port_ = 0;                            // of https
+  std::map<std::string, Place, std::less<>> places_;  // by the first label of the name
+  std::map<std::string, std::string> connect_names_;  // sandbox -> label
   std::map<std::string, std::pair<std::string, Grant>, std::less<>> grants_;  // token -> sandbox, grant
 };
 
