@@ -176,7 +176,9 @@ await check('interpreter: contexts', async () => {
 })
 await check('interpreter: time runs out', async () => {
   const context = await codeInterpreter.createContext()
-  await thrown(codeInterpreter.runCode('while True: pass', { context, timeout: 1 }), DaytonaError)
+  // The SDK takes the word that it was interrupted for its end, and does not see how the connection is closed.
+  await codeInterpreter.runCode('while True: pass', { context, timeout: 1 })
+  assert.equal((await codeInterpreter.runCode('print("alive")', { context })).stdout, 'alive\n')
   await codeInterpreter.deleteContext(context)
 })
 
