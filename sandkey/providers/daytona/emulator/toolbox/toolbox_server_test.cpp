@@ -737,19 +737,6 @@ TEST_F(Toolbox, PortsThatListenAreSeen) {
   expect_error(get("/port/x/in-use"), 400, "BAD_REQUEST");
 }
 
-TEST_F(Toolbox, WhatListensInsideIsReachedThroughTheProxy) {
-  write("site/page.txt", "hello");
-  (void)output_of(
-      "cd site; python3 -m http.server 3457 --bind 127.0.0.1 >/dev/null 2>&1 & "
-      "until (exec 3<>/dev/tcp/127.0.0.1/3457) 2>/dev/null; do sleep 0.05; done");
-  const Reply page = get("/proxy/3457/page.txt?x=1");
-  EXPECT_EQ(page.status, 200);
-  EXPECT_EQ(page.body, "hello");
-  EXPECT_EQ(send("POST", "/proxy/3457/page.txt", "x").status, 501) << "the answer of what listens there";
-  expect_error(get("/proxy/3458/"), 502, "BAD_GATEWAY");
-  expect_error(get("/proxy/x/"), 400, "BAD_REQUEST");
-}
-
 // ---- Git
 
 TEST_F(Toolbox, RepositoriesAreWorkedWith) {
