@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <ranges>
 #include <system_error>
 #include <utility>
 
@@ -89,9 +88,10 @@ DevboxPtr Fleet::use(const Account& account, const std::string& id) {
 
 std::vector<DevboxPtr> Fleet::of(const Account& account) const {
   std::vector<DevboxPtr> list;
-  for (const DevboxPtr& each : order_ | std::views::reverse) {
+  for (const DevboxPtr& each : order_) {
     if (each->account == account.name) list.push_back(each);
   }
+  std::ranges::reverse(list);
   return list;
 }
 

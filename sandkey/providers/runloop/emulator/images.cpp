@@ -4,7 +4,6 @@
 #include "sandkey/providers/runloop/emulator/api_error.h"
 
 #include <algorithm>
-#include <ranges>
 #include <system_error>
 #include <utility>
 
@@ -155,20 +154,21 @@ BlueprintPtr Images::blueprint(const std::string& id, const std::string& account
 }
 
 BlueprintPtr Images::blueprint_named(const std::string& name, const std::string& account) const {
-  for (const BlueprintPtr& each : blueprints_ | std::views::reverse) {
-    if (each->request.name == name && visible(each->owner, account) && !each->deleted &&
-        each->status == BlueprintStatus::build_complete) {
-      return each;
-    }
-  }
-  throw no_such("A built blueprint named", name);
+  const auto fits = [&](const BlueprintPtr& each) {
+    return each->request.name == name && visible(each->owner, account) && !each->deleted &&
+           each->status == BlueprintStatus::build_complete;
+  };
+  const auto found = std::find_if(blueprints_.rbegin(), blueprints_.rend(), fits);
+  if (found == blueprints_.rend()) throw no_such("A built blueprint named", name);
+  return *found;
 }
 
 std::vector<BlueprintPtr> Images::blueprints(const std::string& owner) const {
   std::vector<BlueprintPtr> list;
-  for (const BlueprintPtr& each : blueprints_ | std::views::reverse) {
+  for (const BlueprintPtr& each : blueprints_) {
     if (each->owner == owner && !each->deleted) list.push_back(each);
   }
+  std::ranges::reverse(list);
   return list;
 }
 
@@ -200,9 +200,10 @@ SnapshotPtr Images::snapshot(const std::string& id, const std::string& account) 
 
 std::vector<SnapshotPtr> Images::snapshots(const std::string& account) const {
   std::vector<SnapshotPtr> list;
-  for (const SnapshotPtr& each : snapshots_ | std::views::reverse) {
+  for (const SnapshotPtr& each : snapshots_) {
     if (each->owner == account && each->status != SnapshotStatus::deleted) list.push_back(each);
   }
+  std::ranges::reverse(list);
   return list;
 }
 
