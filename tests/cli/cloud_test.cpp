@@ -90,6 +90,7 @@ TEST_P(CliCloud, EveryVerbWorks) {
     curl -s "$(grep -o 'http://[^ ]*' "$HERE/forward")/index.html"
     kill $forward && wait $forward
     $S rm box
+    while $S ls --provider $P | grep -q '^box'; do sleep 0.05; done
     $S ls --provider $P --json
   )sh");
   EXPECT_EQ(result.code, 0) << result.err;
@@ -121,6 +122,7 @@ TEST_P(CliCloud, ProfilesKeepTheirSandboxesApart) {
     $S ls --provider $P --profile second | tail -n +2 | cut -d' ' -f1
     $S ls | tail -n +2 | cut -d' ' -f1 | sort
     $S rm theirs ours
+    while $S ls --provider $P --profile second | grep -q '^theirs'; do sleep 0.05; done
     $S ls --provider $P --profile second --json
   )sh");
   EXPECT_EQ(result.code, 0) << result.err;

@@ -547,11 +547,12 @@ TEST_F(ToolboxInterpreter, ErrorsAreToldAndAreNoFailures) {
   EXPECT_EQ(cell.out, "before");
   EXPECT_EQ(cell.error.at("name"), "ValueError");
   EXPECT_EQ(cell.error.at("value"), "no");
-  EXPECT_THAT(std::string(cell.error.at("traceback").as_string()),
-              StartsWith("Traceback (most recent call last):"));
+  EXPECT_EQ(cell.error.at("traceback"),
+            "Traceback (most recent call last):\n  File \"<stdin>\", line 4\n  File \"<stdin>\", line 2\n"
+            "ValueError: no\n");
   EXPECT_EQ(cell.close.code, 1000);
   EXPECT_EQ(run("1 +").error.at("name"), "SyntaxError");
-  EXPECT_EQ(run("raise SystemExit(1)").error.at("name"), "SystemExit");
+  EXPECT_TRUE(run("raise SystemExit(1)").error.empty()) << "that is a way to end a cell";
   EXPECT_EQ(run("print('still there')").out, "still there\n");
 }
 
