@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/emulator/random_text.h"
+#include "sandkey/providers/runloop/emulator/text_file.h"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,8 @@ namespace emu = sandkey::emulator;
 
 constexpr std::chrono::seconds kPatience{30};
 constexpr int kKilled = 128 + SIGKILL;
+constexpr std::size_t kLongestWord = std::size_t{100} * 1024;
+constexpr std::size_t kFileDigits = 16;
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // A named shell is one bash for each command, which takes over from the one before it through a file: folder,
@@ -105,18 +108,19 @@ ExecutionPtr Executions::find(const std::string& id) const {
 }
 
 // A process without a clean environment would inherit the agent's.
-ExecCommand Executions::command_of(const CommandRequest& request, const std::string& state_file) const {
+ExecCommand Executions::command_of(bool attach_stdin, const std::string& text,
+                                   const std::string& state_file) const {
   ExecCommand command;
   command.argv = {"/usr/bin/env", "-i"};
   for (const auto& [name, value] : environment_) command.argv.push_back(name + "=" + value);
   if (state_file.empty()) {
-    command.argv.insert(command.argv.end(), {"/bin/bash", "-c", request.command});
+    command.argv.insert(command.argv.end(), {"/bin/bash", "-c", text});
   } else {
     command.argv.insert(command.argv.end(),
-                        {"/bin/bash", "-c", std::string(kInShell), "bash", state_file, request.command});
+                        {"/bin/bash", "-c", std::string(kInShell), "bash", state_file, text});
   }
   command.cwd = home_;
-  command.input = request.attach_stdin;
+  command.input = attach_stdin;
   command.linger = std::chrono::seconds(0);
   return command;
 }
@@ -131,6 +135,15 @@ asio::awaitable<void> Executions::run_in_turn(Executions& self, ExecutionPtr exe
   const Turnstile::Pass pass = co_await shell->turns.enter();
   std::string state_file = shell->state_file;
   co_await self.follow(execution, std::move(state_file));
+}
+
+// The kernel limits a word of a command line to 128 KiB; a longer command is read from a file.
+asio::awaitable<std::string> Executions::shortened(const Execution& execution) {
+  if (execution.request.command.size() <= kLongestWord) co_return execution.request.command;
+  const std::string file = "/tmp/.command-" + emu::random_hex(engine_, kFileDigits);
+  std::string text = execution.request.command;
+  co_await write_text(execution.local->agent(), file, std::move(text), engine_.in(kPatience));
+  co_return "eval \"$(cat " + file + "; rm -f " + file + ")\"";
 }
 
 // To its end, which a sandbox that goes is as well.
@@ -148,7 +161,9 @@ asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string sta
   };
   int exit_status = kKilled;
   try {
-    execution->stream = execution->local->agent().exec(command_of(execution->request, state_file));
+    const std::string text = co_await shortened(*execution);
+    execution->stream =
+        execution->local->agent().exec(command_of(execution->request.attach_stdin, text, state_file));
     execution->status = ExecutionStatus::running;
     execution->changed.notify_all();
     if (on_change) on_change(*execution);

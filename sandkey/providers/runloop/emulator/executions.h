@@ -89,9 +89,11 @@ class Executions {
   static asio::awaitable<void> run_in_turn(Executions& self, ExecutionPtr execution,
                                            std::shared_ptr<Shell> shell);
   asio::awaitable<void> follow(ExecutionPtr execution, std::string state_file);
+  asio::awaitable<std::string> shortened(const Execution& execution);
   void complete(Execution& execution, int exit_status);
   std::shared_ptr<Shell> shell(const std::string& name);
-  [[nodiscard]] ExecCommand command_of(const CommandRequest& request, const std::string& state_file) const;
+  [[nodiscard]] ExecCommand command_of(bool attach_stdin, const std::string& command,
+                                       const std::string& state_file) const;
 
   Engine& engine_;
   asio::any_io_executor executor_;

@@ -431,13 +431,28 @@ void Fleet::suspend(const DevboxPtr& devbox) {
   tasks_.spawn(put_away(*this, devbox));
 }
 
+// Whatever they come to, it is suspended when their time is over.
+asio::awaitable<void> Fleet::run_suspend_commands(DevboxPtr devbox) {
+  const Deadline end = world_.engine.in(devbox->launch.suspend_patience);
+  for (const std::string& command : devbox->launch.suspend_commands) {
+    CommandRequest request;
+    request.command = command;
+    const ExecutionPtr execution = devbox->executions.start(std::move(request));
+    while (!execution->over() && world_.engine.steady_now() < end) {
+      (void)co_await execution->changed.wait_until(end);
+    }
+  }
+}
+
 // Its disk stays, its processes do not.
 asio::awaitable<void> Fleet::put_away(Fleet& self, DevboxPtr devbox) {
   const std::shared_ptr<emu::LocalSandbox> local = devbox->local;
   const SavedFilesPtr files = self.new_folder();
   bool saved = false;
   try {
+    co_await self.run_suspend_commands(devbox);
     const Deadline deadline = self.world_.engine.in(kPatience);
+    co_await local->end_processes(deadline);
     co_await local->save_files(files->folder(), deadline);
     co_await local->destroy(deadline);
     saved = true;
