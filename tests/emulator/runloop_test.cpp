@@ -399,11 +399,15 @@ TEST_F(RunloopTest, RunsOneCommandOfAShellAtATime) {
   const std::string first = begin(id, "while [ ! -e go ]; do sleep 0.05; done; cd /tmp", shell);
   const std::string second = begin(id, "pwd", shell);
   const std::string path = "/v1/devboxes/" + id + "/executions/";
+  const std::string killed = begin(id, "touch /tmp/ran", shell);
+  EXPECT_EQ(api("GET", path + first).text("status"), "running");
   EXPECT_EQ(api("GET", path + second).text("status"), "queued");
+  EXPECT_EQ(post(path + killed + "/kill").text("status"), "completed");
   EXPECT_EQ(run(id, "touch go").status, 200);
   EXPECT_EQ(post(path + second + "/wait_for_status", R"({"statuses":["completed"]})").text("stdout"),
             "/tmp\n");
   EXPECT_EQ(api("GET", path + first).text("status"), "completed");
+  EXPECT_EQ(out(id, "ls /tmp", shell), "");
 }
 
 TEST_F(RunloopTest, KillsACommandOrAllItStarted) {

@@ -89,17 +89,24 @@ ExecutionPtr Executions::start(CommandRequest request) {
   execution->local = local_;
   executions_[execution->request.id] = execution;
   order_.push_back(execution->request.id);
-  if (order_.size() > kMost) {
-    executions_.erase(order_.front());
-    order_.pop_front();
-  }
+  if (order_.size() > kMost) forget_oldest();
   if (execution->request.shell.empty()) {
     execution->status = ExecutionStatus::running;
     tasks_.spawn(run(*this, execution));
   } else {
-    tasks_.spawn(run_in_turn(*this, execution, shell(execution->request.shell)));
+    const std::shared_ptr<Shell> named = shell(execution->request.shell);
+    if (named->commands++ == 0) execution->status = ExecutionStatus::running;
+    tasks_.spawn(run_in_turn(*this, execution, named));
   }
   return execution;
+}
+
+void Executions::forget_oldest() {
+  const auto oldest =
+      std::ranges::find_if(order_, [this](const std::string& id) { return executions_.at(id)->over(); });
+  if (oldest == order_.end()) return;
+  executions_.erase(*oldest);
+  order_.erase(oldest);
 }
 
 ExecutionPtr Executions::find(const std::string& id) const {
@@ -135,6 +142,7 @@ asio::awaitable<void> Executions::run_in_turn(Executions& self, ExecutionPtr exe
   const Turnstile::Pass pass = co_await shell->turns.enter();
   std::string state_file = shell->state_file;
   co_await self.follow(execution, std::move(state_file));
+  --shell->commands;
 }
 
 // The kernel limits a word of a command line to 128 KiB; a longer command is read from a file.
@@ -148,7 +156,8 @@ asio::awaitable<std::string> Executions::shortened(const Execution& execution) {
 
 // To its end, which a sandbox that goes is as well.
 asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string state_file) {
-  if (execution->killed || !execution->local) {
+  if (execution->over()) co_return;  // it was killed before its turn came
+  if (!execution->local) {
     complete(*execution, kKilled);
     co_return;
   }
@@ -198,8 +207,10 @@ asio::awaitable<void> Executions::wait(ExecutionPtr execution) {
 
 asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) {
   if (execution->over()) co_return;
-  execution->killed = true;
-  if (!execution->stream) co_return;  // it waits for its turn, and will not run
+  if (execution->status == ExecutionStatus::queued) {
+    complete(*execution, kKilled);
+    co_return;
+  }
   const std::shared_ptr<emu::LocalSandbox> local = execution->local;
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return;
@@ -218,6 +229,7 @@ asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) 
 }
 
 asio::awaitable<bool> Executions::send(ExecutionPtr execution, InputRequest input) {
+  if (execution->status == ExecutionStatus::queued) co_return false;
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return false;
   const std::shared_ptr<emu::LocalSandbox> local = execution->local;
