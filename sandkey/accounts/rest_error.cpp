@@ -44,7 +44,7 @@ std::string text_at(const json::object& object, std::string_view key) {
 }
 
 void read_json(const json::object& object, RestFailure& failure) {
-  for (const std::string_view key : {"message", "error", "detail"}) {
+  for (const std::string_view key : {"message", "error", "detail", "errors"}) {
     if (failure.message.empty()) failure.message = one_line(text_at(object, key));
   }
   for (const std::string_view key : {"error_code", "code", "error"}) {

@@ -53,7 +53,13 @@ INSTANTIATE_TEST_SUITE_P(
                                  .pause_keeps_processes = false,
                                  .key_variable = "DAYTONA_API_KEY",
                                  .unknown_key = "dtn_0000000000000000000000000000000000000000",
-                                 .refusal = "Daytona does not know this credential"}),
+                                 .refusal = "Daytona does not know this credential"},
+                      CloudFacts{.provider = "runloop",
+                                 .port_header = "X-Runloop-Tunnel-Authorization",
+                                 .pause_keeps_processes = false,
+                                 .key_variable = "RUNLOOP_API_KEY",
+                                 .unknown_key = "ak_00000000000000000000000000000000",
+                                 .refusal = "Runloop does not know this key"}),
     [](const auto& tested) { return std::string(tested.param.provider); });
 
 TEST_P(CliCloud, EveryVerbWorks) {

@@ -6,7 +6,7 @@
 namespace sandkey::daytona {
 
 inline const contract::Facts kContract{
-    .routes = {.probes = {"GET /api-keys/current", "GET /sandbox"}, .create = "POST /sandbox"},
+    .routes = {.probes = {"GET /api/api-keys/current", "GET /api/sandbox"}, .create = "POST /api/sandbox"},
     // Daytona alone decides what a key looks like, so one of another shape is asked about, too.
     .refused = {{"malformed", ErrorCode::unauthenticated},
                 {"unknown", ErrorCode::unauthenticated},

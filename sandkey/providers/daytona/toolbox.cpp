@@ -116,8 +116,8 @@ asio::awaitable<void> Toolbox::put(std::string path, std::string content, Deadli
     const std::string folder = co_await home(deadline);
     path = folder + "/" + path;
   }
-  // Not to be found in what is sent: it is made of the content.
-  const std::string boundary = "sandkey-" + Sha256().update(content).hex_digest();
+  // Not to be found in what is sent, since it is made of it; at most 70 characters.
+  const std::string boundary = Sha256().update(content).hex_digest();
   HttpRequest made = request("POST", "/files/bulk-upload", operation, deadline);
   made.headers.set("Content-Type", "multipart/form-data; boundary=" + boundary);
   made.body = fmt::format(

@@ -14,6 +14,9 @@ const CredentialSpec& credential_spec() {
                      .config_key = "runloop_base_url",
                      .variables = {"RUNLOOP_BASE_URL"},
                      .default_value = "https://api.runloop.ai"}},
+      .settings = {{.name = "size", .config_key = "runloop_size", .variables = {}},
+                   {.name = "launch_command", .config_key = "runloop_launch_command", .variables = {}},
+                   {.name = "idle_action", .config_key = "runloop_idle_action", .variables = {}}},
       .keys_page = "https://platform.runloop.ai/settings",
   };
   return spec;

@@ -1,4 +1,5 @@
-// Runloop's key. Its command line keeps no file that is documented.
+// Runloop's key, and what devboxes are to be of whoever has it. Its command line keeps no file that is
+// documented.
 #pragma once
 
 #include "sandkey/credentials/credential_spec.h"

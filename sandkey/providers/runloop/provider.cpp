@@ -5,7 +5,7 @@
 #include "sandkey/base/error.h"
 #include "sandkey/providers/runloop/devbox_shell.h"
 #include "sandkey/providers/runloop/devboxes.h"
-#include "sandkey/providers/runloop/size.h"
+#include "sandkey/providers/runloop/launch.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/session_labels.h"
@@ -83,7 +83,8 @@ class RunloopProvider final : public Provider {
         account_(std::move(account)),
         devboxes_(account_),
         network_(engine.shared<HttpClient>()),
-        api_(Endpoint::parse(account_->credential()->endpoint("api_url")->value, "api_url")) {}
+        credential_(account_->credential()),
+        api_(Endpoint::parse(credential_->endpoint("api_url")->value, "api_url")) {}
 
   [[nodiscard]] std::string_view name() const noexcept override { return "runloop"; }
 
@@ -133,8 +134,7 @@ class RunloopProvider final : public Provider {
     if (intent.network == false) {
       refuse("its network cannot be cut off", "choose a blueprint with a network policy");
     }
-    LaunchParameters size;
-    set_size(intent.memory_bytes, intent.disk_bytes, size);
+    (void)launch_of(intent, *credential_, intent.lease.value_or(kLease));
     if (const std::string& blocked = account_->account().blocked; !blocked.empty()) {
       throw AuthenticationError(ErrorCode::permission_denied, "creating a sandbox at runloop: " + blocked);
     }
@@ -258,8 +258,7 @@ class RunloopProvider final : public Provider {
                                  .working_dir = intent.working_dir,
                                  .attempt = attempt});
     wanted.metadata[kSeedLabel] = fmt::format("{:016x}{:016x}", engine_.random(), engine_.random());
-    set_size(intent.memory_bytes, intent.disk_bytes, wanted.launch);
-    wanted.launch.after_idle = {.time = lease};
+    wanted.launch = launch_of(intent, *credential_, lease);
     return wanted;
   }
 
@@ -443,7 +442,8 @@ class RunloopProvider final : public Provider {
   const std::shared_ptr<RestAccount> account_;
   Devboxes devboxes_;
   const std::shared_ptr<HttpTransport> network_;
-  const Endpoint api_;  // the key may change, its place may not
+  const std::shared_ptr<const Credential> credential_;  // for its place and settings; only the key may change
+  const Endpoint api_;
 
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Known>> known_;      // by id; guarded by mutex_

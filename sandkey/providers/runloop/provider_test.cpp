@@ -28,6 +28,7 @@ using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
+constexpr char kMe[] = R"({"id":"acc_1","account_status":"ACCOUNT_STATUS_ENABLED"})";
 constexpr char kAll[] = "GET /v1/devboxes?limit=500&include_total_count=false";
 
 std::string devbox(const std::string& id, const std::string& status = "running",
@@ -60,7 +61,7 @@ class RunloopProvider : public testing::Test {
   RunloopProvider() {
     cloud.variables["RUNLOOP_API_KEY"] = "ak_0123456789abcdef";
     cloud.variables["RUNLOOP_BASE_URL"] = cloud.url();
-    sign_in(R"({"id":"acc_1","account_status":"ACCOUNT_STATUS_ENABLED"})");
+    sign_in(kMe);
   }
   void sign_in(const std::string& me) {
     cloud.answer({{.body = me}});
@@ -170,6 +171,32 @@ TEST_F(RunloopProvider, ASizeIsOneOfRunloops) {
         << bytes;
   }
   EXPECT_THAT(failure(provider->create({.disk_bytes = kGib}, soon())), StartsWith("invalid_argument: "));
+  EXPECT_THAT(cloud.lines(), IsEmpty());
+}
+
+TEST_F(RunloopProvider, AnAccountsSettingsDecideWhatTheSessionDoesNot) {
+  OpenHandsConfig config;
+  const auto sent_for = [&](SandboxIntent intent) {
+    cloud.answer({{.body = kMe}});
+    const auto own = open(cloud.engine(), config, cloud.sign_in(config));
+    cloud.forget_requests();
+    cloud.answer({{.body = devbox("dbx_a")}, {.body = list({})}});
+    (void)wait(own->create(std::move(intent), soon()));
+    return cloud.bodies().front();
+  };
+  config.set("runloop_size", Secret("LARGE"), false);
+  config.set("runloop_launch_command", Secret("/opt/prepare"), false);
+  config.set("runloop_idle_action", Secret("suspend"), false);
+  EXPECT_THAT(
+      sent_for({.sid = "s", .keep = true}),
+      HasSubstr(
+          R"("launch_parameters":{"resource_size_request":"LARGE","after_idle":{"idle_time_seconds":300,)"
+          R"("on_idle":"suspend"},"launch_commands":["/opt/prepare"]})"));
+  EXPECT_THAT(sent_for({.sid = "s"}), HasSubstr(R"("on_idle":"shutdown")"));  // nobody would wake it
+  EXPECT_THAT(sent_for({.sid = "s", .memory_bytes = std::uint64_t{8} << 30}),
+              HasSubstr(R"("resource_size_request":"CUSTOM_SIZE")"));
+  config.set("runloop_size", Secret("HUGE"), false);
+  EXPECT_THROW(sent_for({.sid = "s"}), Error);
   EXPECT_THAT(cloud.lines(), IsEmpty());
 }
 

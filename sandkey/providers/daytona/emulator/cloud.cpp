@@ -4,6 +4,7 @@
 #include "sandkey/providers/daytona/emulator/emulator.h"
 #include "sandkey/providers/daytona/emulator/fleet.h"
 #include "sandkey/providers/daytona/emulator/identity.h"
+#include "sandkey/providers/daytona/emulator/knobs.h"
 #include "sandkey/providers/daytona/emulator/snapshots.h"
 #include "sandkey/providers/daytona/emulator/volumes.h"
 
@@ -24,8 +25,8 @@ class DaytonaCloud final : public emu::Cloud {
         directory_(world.engine, accounts_, world.clock.now()),
         snapshots_(world.engine, world.clock.now()),
         volumes_(world.engine),
-        fleet_(world, world.engine.executor(), snapshots_),
-        control_(world, directory_, snapshots_, volumes_, fleet_),
+        fleet_(world, world.engine.executor(), knobs_, snapshots_),
+        control_(world, knobs_, directory_, snapshots_, volumes_, fleet_),
         data_(world, world.engine.executor(), directory_, fleet_) {}
 
   // Ports are reached by HTTP: their names are below .localhost, and a client that finds them there need not
@@ -77,11 +78,18 @@ class DaytonaCloud final : public emu::Cloud {
     return records;
   }
 
+  json::object settings() const override { return to_json(knobs_); }
+  void change_settings(const json::object& settings) override {
+    knobs_ = changed(knobs_, settings);
+    fleet_.lists().set_delay(knobs_.list_delay);
+  }
+
   asio::awaitable<bool> fail(std::string id) override { return fleet_.fail(std::move(id)); }
   asio::awaitable<void> close() override { return fleet_.close(); }
 
  private:
   emu::Clock& clock_;
+  Knobs knobs_;
   emu::Accounts accounts_;
   Directory directory_;
   Snapshots snapshots_;

@@ -100,10 +100,10 @@ json::object region_record(const char* name, const std::string& since) {
   return region;
 }
 
-json::object rate_limit(Bucket bucket) {
+json::object rate_limit(std::int64_t limit) {
   json::object entry;
   entry["ttl"] = kRateWindow.count();
-  entry["limit"] = limit_of(bucket, {});
+  entry["limit"] = limit;
   return entry;
 }
 
@@ -113,9 +113,14 @@ std::string Places::port_url(std::uint16_t port, const std::string& name) const 
   return "http://" + std::to_string(port) + "-" + name + "." + domain;
 }
 
-ControlPlane::ControlPlane(emu::World& world, const Directory& directory, Snapshots& snapshots,
-                           Volumes& volumes, Fleet& fleet)
-    : world_(world), directory_(directory), snapshots_(snapshots), volumes_(volumes), fleet_(fleet) {
+ControlPlane::ControlPlane(emu::World& world, const Knobs& knobs, const Directory& directory,
+                           Snapshots& snapshots, Volumes& volumes, Fleet& fleet)
+    : world_(world),
+      knobs_(knobs),
+      directory_(directory),
+      snapshots_(snapshots),
+      volumes_(volumes),
+      fleet_(fleet) {
   const Needs reads;
   const Needs writes{.permission = kWriteSandboxes};
   const Needs creates{.bucket = Bucket::create, .permission = kWriteSandboxes, .unsuspended = true};
@@ -219,7 +224,7 @@ emu::Call ControlPlane::route(const net::HttpExchange& exchange) const {
 // organization. `told` is what the answer says of limits, whatever it is.
 Caller ControlPlane::admit(const Exchange& exchange, const Needs& needs, Headers& told) {
   const emu::Time now = world_.clock.now();
-  const std::int64_t most = limit_of(Bucket::failed_auth, {});
+  const std::int64_t most = knobs_.failed_auths;
   const RateLimits::Count failures = limits_.count(Bucket::failed_auth, kAddress, most, now, 0);
   if (failures.exceeded) {
     told = headers_of(Bucket::failed_auth, failures);
@@ -245,11 +250,15 @@ Caller ControlPlane::admit(const Exchange& exchange, const Needs& needs, Headers
   return caller;
 }
 
+bool ControlPlane::is_maintained(const Exchange& exchange) const {
+  return knobs_.maintenance || directory_.in_maintenance(exchange);
+}
+
 asio::awaitable<void> ControlPlane::run(Exchange& exchange, Needs needs, Action action, Arguments arguments) {
   std::optional<ApiError> refusal;
   Headers told;
   try {
-    if (directory_.in_maintenance(exchange)) throw maintenance();
+    if (is_maintained(exchange)) throw maintenance();
     const Caller caller = admit(exchange, needs, told);
     told.emplace_back("X-Daytona-Api-Version", kServerVersion);
     CountedExchange counted(exchange, told);
@@ -269,7 +278,7 @@ asio::awaitable<void> ControlPlane::run_public(Exchange& exchange,
   const RateLimits::Count count =
       limits_.count(Bucket::anonymous, kAddress, limit_of(Bucket::anonymous, {}), world_.clock.now());
   CountedExchange counted(exchange, headers_of(Bucket::anonymous, count));
-  if (directory_.in_maintenance(exchange)) {
+  if (is_maintained(exchange)) {
     const ApiError error = maintenance();
     co_await refuse(counted, error);
   } else if (count.exceeded) {
@@ -768,12 +777,13 @@ asio::awaitable<void> ControlPlane::config(Exchange& exchange) {
   oidc["clientId"] = "daytona";
   oidc["audience"] = "daytona";
   json::object limits;
-  limits["failedAuth"] = rate_limit(Bucket::failed_auth);
-  limits["authenticated"] = rate_limit(Bucket::authenticated);
-  limits["sandboxCreate"] = rate_limit(Bucket::create);
-  limits["sandboxLifecycle"] = rate_limit(Bucket::lifecycle);
+  limits["failedAuth"] = rate_limit(knobs_.failed_auths);
+  limits["authenticated"] = rate_limit(limit_of(Bucket::authenticated, {}));
+  limits["sandboxCreate"] = rate_limit(limit_of(Bucket::create, {}));
+  limits["sandboxLifecycle"] = rate_limit(limit_of(Bucket::lifecycle, {}));
   json::object object;
   object["version"] = kServerVersion;
+  oidc["provider"] = "auth0";
   object["oidc"] = std::move(oidc);
   object["linkedAccountsEnabled"] = false;
   object["announcements"] = json::object();
@@ -782,7 +792,7 @@ asio::awaitable<void> ControlPlane::config(Exchange& exchange) {
   object["defaultSnapshot"] = kDefaultSnapshot;
   object["dashboardUrl"] = places_.http + "/dashboard";
   object["maxAutoArchiveInterval"] = kMaxAutoArchive;
-  object["maintananceMode"] = false;
+  object["maintananceMode"] = knobs_.maintenance;
   object["environment"] = "emulator";
   object["rateLimit"] = std::move(limits);
   const json::value answer = std::move(object);

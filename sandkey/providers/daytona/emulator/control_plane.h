@@ -7,6 +7,7 @@
 #include "sandkey/providers/daytona/emulator/api_error.h"
 #include "sandkey/providers/daytona/emulator/fleet.h"
 #include "sandkey/providers/daytona/emulator/identity.h"
+#include "sandkey/providers/daytona/emulator/knobs.h"
 #include "sandkey/providers/daytona/emulator/rate_limits.h"
 #include "sandkey/providers/daytona/emulator/snapshots.h"
 #include "sandkey/providers/daytona/emulator/volumes.h"
@@ -30,8 +31,8 @@ struct Places {
 
 class ControlPlane {
  public:
-  ControlPlane(sandkey::emulator::World& world, const Directory& directory, Snapshots& snapshots,
-               Volumes& volumes, Fleet& fleet);
+  ControlPlane(sandkey::emulator::World& world, const Knobs& knobs, const Directory& directory,
+               Snapshots& snapshots, Volumes& volumes, Fleet& fleet);
 
   void serve_at(Places places) { places_ = std::move(places); }
   // The route of a request, and what answers it: whatever is not known as well.
@@ -54,6 +55,7 @@ class ControlPlane {
   void add_public(const char* route, asio::awaitable<void> (ControlPlane::*action)(Exchange&));
   asio::awaitable<void> run(Exchange& exchange, Needs needs, Action action, Arguments arguments);
   [[nodiscard]] Caller admit(const Exchange& exchange, const Needs& needs, sandkey::emulator::Headers& told);
+  [[nodiscard]] bool is_maintained(const Exchange& exchange) const;
   asio::awaitable<void> run_public(Exchange& exchange,
                                    asio::awaitable<void> (ControlPlane::*action)(Exchange&));
   asio::awaitable<void> refuse(Exchange& exchange, const ApiError& error,
@@ -120,6 +122,7 @@ class ControlPlane {
   asio::awaitable<void> unknown(Exchange& exchange);
 
   sandkey::emulator::World& world_;
+  const Knobs& knobs_;
   const Directory& directory_;
   Snapshots& snapshots_;
   Volumes& volumes_;

@@ -56,8 +56,13 @@ void copy_files(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-Fleet::Fleet(emu::World& world, asio::any_io_executor executor, Snapshots& snapshots)
-    : world_(world), executor_(executor), snapshots_(snapshots), tasks_(world.engine, executor) {}
+Fleet::Fleet(emu::World& world, asio::any_io_executor executor, const Knobs& knobs, Snapshots& snapshots)
+    : world_(world),
+      executor_(executor),
+      knobs_(knobs),
+      snapshots_(snapshots),
+      lists_(knobs.list_delay),
+      tasks_(world.engine, executor) {}
 
 // ---- Looking
 
@@ -148,19 +153,24 @@ void Fleet::begin(const SandboxPtr& sandbox, State desired) {
   changed(sandbox);
 }
 
-// Returns when it is done; of a slow sandbox at once.
-asio::awaitable<void> Fleet::perform(SandboxPtr sandbox, Work work) {
-  if (sandbox->conduct != Conduct::slow) {
+// Returns when it is done; at once if it is to take time on the clock.
+asio::awaitable<void> Fleet::perform(SandboxPtr sandbox, Work work, std::chrono::milliseconds at_least) {
+  const std::chrono::milliseconds own =
+      sandbox->conduct == Conduct::slow ? knobs_.change_time : std::chrono::milliseconds(0);
+  const std::chrono::milliseconds time = std::max(own, at_least);
+  if (time.count() == 0) {
     co_await finish(sandbox, std::move(work));
     co_return;
   }
-  const emu::Time when = world_.clock.now() + kSlowChange;
+  const emu::Time when = world_.clock.now() + time;
+  sandbox->waits = true;
   sandbox->change =
       world_.clock.at(when, [this, sandbox, work = std::move(work)]() { return finish(sandbox, work); });
 }
 
 asio::awaitable<void> Fleet::finish(SandboxPtr sandbox, Work work) {
   std::string failure;
+  sandbox->waits = false;
   try {
     co_await work();
   } catch (const std::exception& error) {
@@ -379,18 +389,21 @@ SandboxPtr Fleet::make(const Caller& caller, CreateRequest request) {
 asio::awaitable<json::object> Fleet::create(Caller caller, CreateRequest request) {
   const SandboxPtr sandbox = make(caller, std::move(request));
   const Conduct conduct = sandbox->conduct;
+  // No machine has what was never built.
+  if (sandbox->request.build) sandbox->state = State::pending_build;
   begin(sandbox, State::started);
   json::object before = to_json(*sandbox, toolbox_url_);
   if (sandbox->request.build) {
-    tasks_.spawn(perform(sandbox, [this, sandbox] { return build(sandbox); }));
+    tasks_.spawn(perform(
+        sandbox, [this, sandbox] { return build(sandbox); }, knobs_.create_time));
     co_return before;
   }
   Work work = [this, sandbox] { return first_boot(sandbox); };
   if (conduct == Conduct::fails || conduct == Conduct::recoverable) {
-    tasks_.spawn(perform(sandbox, std::move(work)));
+    tasks_.spawn(perform(sandbox, std::move(work), knobs_.create_time));
     co_return before;
   }
-  co_await perform(sandbox, std::move(work));
+  co_await perform(sandbox, std::move(work), knobs_.create_time);
   if (sandbox->state == State::error) {
     throw ApiError(400, "Sandbox failed to start: " + sandbox->error_reason);
   }
@@ -536,8 +549,13 @@ asio::awaitable<void> Fleet::act(std::weak_ptr<Sandbox> weak) {
 asio::awaitable<bool> Fleet::fail(std::string id) {
   const SandboxPtr sandbox = find(id);
   if (!sandbox) co_return false;
-  sandbox->change = {};
-  while (sandbox->pending && sandbox->conduct != Conduct::slow) (void)co_await sandbox->settled.wait();
+  // What was to be done later is done no more; what is being done is waited for.
+  if (sandbox->waits) {
+    sandbox->change = {};
+    sandbox->waits = false;
+  } else {
+    while (sandbox->pending) (void)co_await sandbox->settled.wait();
+  }
   if (sandbox->gone) co_return true;
   begin(sandbox, State::destroyed);
   Work work = [this, sandbox] { return destroy(sandbox); };

@@ -6,6 +6,7 @@
 #include "sandkey/emulator/clock.h"
 #include "sandkey/emulator/cloud.h"
 #include "sandkey/providers/daytona/emulator/identity.h"
+#include "sandkey/providers/daytona/emulator/knobs.h"
 #include "sandkey/providers/daytona/emulator/listing.h"
 #include "sandkey/providers/daytona/emulator/requests.h"
 #include "sandkey/providers/daytona/emulator/sandbox.h"
@@ -24,14 +25,13 @@
 
 namespace sandkey::daytona::emulator {
 
-// Of the conduct "slow".
-inline constexpr std::chrono::seconds kSlowChange{2};
-
 // Everything throws ApiError as the cloud answers it. What takes time in the cloud goes on after the answer;
 // create and start wait for it.
 class Fleet {
  public:
-  Fleet(sandkey::emulator::World& world, asio::any_io_executor executor, Snapshots& snapshots);
+  // All must outlive it.
+  Fleet(sandkey::emulator::World& world, asio::any_io_executor executor, const Knobs& knobs,
+        Snapshots& snapshots);
 
   // Where toolboxes are reached; told once.
   void serve_at(std::string toolbox_url) { toolbox_url_ = std::move(toolbox_url); }
@@ -88,7 +88,7 @@ class Fleet {
   void require_room(const std::string& organization, const Sizes& wanted) const;
   [[nodiscard]] SandboxPtr make(const Caller& caller, CreateRequest request);
   void begin(const SandboxPtr& sandbox, State desired);
-  asio::awaitable<void> perform(SandboxPtr sandbox, Work work);
+  asio::awaitable<void> perform(SandboxPtr sandbox, Work work, std::chrono::milliseconds at_least = {});
   asio::awaitable<void> finish(SandboxPtr sandbox, Work work);
   asio::awaitable<void> first_boot(SandboxPtr sandbox);
   asio::awaitable<void> boot(SandboxPtr sandbox);
@@ -111,6 +111,7 @@ class Fleet {
 
   sandkey::emulator::World& world_;
   asio::any_io_executor executor_;
+  const Knobs& knobs_;
   Snapshots& snapshots_;
   std::string toolbox_url_;
   std::map<std::string, SandboxPtr> sandboxes_;

@@ -18,9 +18,6 @@
 
 namespace sandkey::daytona::emulator {
 
-// How long lists lag behind what GET tells.
-inline constexpr std::chrono::seconds kListDelay{1};
-
 // A sandbox as a list saw it.
 struct ListItem {
   std::string id = {};
@@ -44,8 +41,9 @@ using ListItemPtr = std::shared_ptr<const ListItem>;
 // Remembers what was so as long as somebody may still be told.
 class ListIndex {
  public:
-  explicit ListIndex(std::chrono::nanoseconds delay = kListDelay) : delay_(delay) {}
+  explicit ListIndex(std::chrono::milliseconds delay) : delay_(delay) {}
 
+  void set_delay(std::chrono::milliseconds delay) noexcept { delay_ = delay; }
   void put(ListItemPtr item, sandkey::emulator::Time now);
   void remove(const std::string& id, sandkey::emulator::Time now);
   // What lists of that organization tell now.
@@ -58,7 +56,7 @@ class ListIndex {
   };
   void add(const std::string& id, Version version);
 
-  std::chrono::nanoseconds delay_;
+  std::chrono::milliseconds delay_;
   std::map<std::string, std::deque<Version>> versions_;
 };
 

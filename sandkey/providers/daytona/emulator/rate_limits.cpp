@@ -30,7 +30,7 @@ std::int64_t limit_of(Bucket bucket, std::string_view organization) noexcept {
     case Bucket::anonymous:
       return 50'000;
     case Bucket::failed_auth:
-      return 1000;
+      break;
     case Bucket::create:
       return few ? 2 : 50'000;
     case Bucket::lifecycle:

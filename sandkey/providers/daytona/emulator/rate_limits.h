@@ -29,8 +29,8 @@ enum class Bucket { anonymous, failed_auth, authenticated, create, lifecycle };
 [[nodiscard]] std::string_view to_string(Bucket bucket) noexcept;
 
 inline constexpr std::chrono::seconds kRateWindow{60};
-// In one window. Those of the highest tier, and more creates, so that nobody's benchmark meets them;
-// "throttled" has a few only.
+// In one window, of all but failed authentications. Those of the highest tier, and more creates, so that
+// nobody's benchmark meets them; "throttled" has a few only.
 [[nodiscard]] std::int64_t limit_of(Bucket bucket, std::string_view organization) noexcept;
 
 // Windows begin with the first request in them.

@@ -1,6 +1,5 @@
 #include "sandkey/providers/daytona/emulator/requests.h"
 
-#include "sandkey/base/engine.h"
 #include "sandkey/base/error.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/api_error.h"
@@ -74,7 +73,7 @@ void check_volume(const json::value& value) {
 
 bool is_network(std::string_view text) {
   boost::system::error_code failure;
-  (void)asio::ip::make_network_v4(text, failure);
+  (void)boost::asio::ip::make_network_v4(text, failure);
   return !failure;
 }
 

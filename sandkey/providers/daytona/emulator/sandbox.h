@@ -52,6 +52,7 @@ struct Sandbox {
   State state = State::unknown;
   State desired = State::started;
   bool pending = false;
+  bool waits = false;  // the same, and it has not begun: its time on the clock is not over
   AsyncEvent settled;  // notified when nothing is pending any more
   std::string error_reason = {};
   bool recoverable = false;

@@ -23,7 +23,7 @@ inline constexpr std::string_view kDefaultSnapshot = "daytona-small";
 enum class Conduct {
   warm,         // runs when create answers
   stale,        // runs then too, and the answer says "creating"
-  slow,         // each change of its state takes kSlowChange, and all else meanwhile is a conflict
+  slow,         // each change of its state takes its time on the clock, and all else meanwhile is a conflict
   fails,        // comes into the state "error" after create has answered
   recoverable,  // the same, and can be recovered
   refused,      // fails while create waits
