@@ -298,6 +298,10 @@ asio::awaitable<std::optional<WebSocketFrame>> WebSocket::receive() {
   co_return std::nullopt;
 }
 
+asio::awaitable<void> WebSocket::drain() {
+  while (!over_) (void)co_await receive();
+}
+
 asio::awaitable<void> WebSocket::close(std::uint16_t code, std::string reason) {
   const WebSocketClose told{.code = code, .reason = std::move(reason)};
   std::string frame = websocket_close_frame(told);

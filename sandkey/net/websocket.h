@@ -1,8 +1,11 @@
 // A server's side of WebSocket (RFC 6455), on a connection that an HttpExchange gave up for it.
 //
-//   const std::unique_ptr<WebSocket> socket = co_await accept_websocket(exchange, executor);
-//   while (auto message = co_await socket->receive()) ...
-//   co_await socket->close(1000, "");
+//   WebSocketOptions options;
+//   const std::unique_ptr<WebSocket> socket = co_await accept_websocket(exchange, executor,
+//   std::move(options)); if (!socket) co_return; std::optional<WebSocketFrame> message = co_await
+//   socket->receive();
+//   ...
+//   co_await socket->close(1000, std::move(reason));
 #pragma once
 
 #include "sandkey/base/async_event.h"
@@ -97,6 +100,9 @@ class WebSocket {
   // The next text or binary message; pings are answered. Nothing once the peer has closed, broke off, or
   // broke the protocol, which it is told.
   [[nodiscard]] boost::asio::awaitable<std::optional<WebSocketFrame>> receive();
+  // Drops what comes until nothing can: for those who only send, so that pings are answered and the end is
+  // seen.
+  [[nodiscard]] boost::asio::awaitable<void> drain();
   // Whether nothing can be received any more.
   [[nodiscard]] bool over() const noexcept { return over_; }
   // Notified when it is over.
@@ -127,6 +133,6 @@ class WebSocket {
 // Answers 101; where the request asks for no WebSocket that can be had, 400, and gives none. Valid as long as
 // the exchange.
 [[nodiscard]] boost::asio::awaitable<std::unique_ptr<WebSocket>> accept_websocket(
-    HttpExchange& exchange, boost::asio::any_io_executor executor, WebSocketOptions options = {});
+    HttpExchange& exchange, boost::asio::any_io_executor executor, WebSocketOptions options);
 
 }  // namespace sandkey::net

@@ -315,7 +315,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
     co_await provider_->resume(*sandbox_, deadline);
     const bool anew = !provider_->capabilities().pause_keeps_processes;
-    if (anew) co_await provider_->start_agent(*sandbox_, deadline);
+    if (anew) {
+      co_await provider_->start_agent(*sandbox_, deadline);
+      AgentAccess access = co_await provider_->agent_endpoint(*sandbox_, deadline);
+      agent_->set_access(std::move(access));
+    }
     co_await wait_until_alive(deadline);
     if (anew && connected_ && sets_up()) co_await setup_initial_env(deadline);
   }

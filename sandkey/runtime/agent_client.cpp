@@ -144,8 +144,9 @@ std::optional<std::string> detail_of(const std::string& body) {
 // Whether it is the answer of what stands before a sandbox, such as a cloud's proxy, where there is none (any
 // more).
 bool is_from_before(int status, const std::string& body) {
-  if (status == 404) return detail_of(body).value_or("").empty();
-  return status >= 502 && status <= 504;
+  if (status >= 502 && status <= 504) return true;
+  // Some lead to a login page instead.
+  return status >= 300 && status < 500 && detail_of(body).value_or("").empty();
 }
 
 UniqueFd open_to_read(const fs::path& path, struct stat& info) {
@@ -157,18 +158,32 @@ UniqueFd open_to_read(const fs::path& path, struct stat& info) {
 }  // namespace
 
 AgentClient::AgentClient(Engine& engine, AgentAccess access)
-    : engine_(engine), access_(std::move(access)), http_(engine, HttpClientOptions{}) {}
+    : engine_(engine),
+      access_(std::make_shared<const AgentAccess>(std::move(access))),
+      http_(engine, HttpClientOptions{}) {}
 
 AgentClient::~AgentClient() = default;
+
+void AgentClient::set_access(AgentAccess access) {
+  auto next = std::make_shared<const AgentAccess>(std::move(access));
+  const std::lock_guard lock(access_mutex_);
+  access_ = std::move(next);
+}
+
+std::shared_ptr<const AgentAccess> AgentClient::access() const {
+  const std::lock_guard lock(access_mutex_);
+  return access_;
+}
 
 HttpRequest AgentClient::request(std::string method, std::string path, QueryParameters query,
                                  std::string operation, Deadline deadline) const {
   HttpRequest made;
   made.method = std::move(method);
-  made.url = access_.endpoint.url(path, query);
-  made.unix_socket = access_.endpoint.unix_socket();
-  made.headers.set_all(access_.headers);
-  if (!access_.session_key.empty()) made.headers.set("X-Session-API-Key", access_.session_key);
+  const std::shared_ptr<const AgentAccess> to = access();
+  made.url = to->endpoint.url(path, query);
+  made.unix_socket = to->endpoint.unix_socket();
+  made.headers.set_all(to->headers);
+  if (!to->session_key.empty()) made.headers.set("X-Session-API-Key", to->session_key);
   made.operation = std::move(operation);
   made.deadline = deadline;
   made.max_response_body = kMaxReply;
@@ -203,6 +218,11 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
     case 429:
       code = ErrorCode::rate_limited;
       break;
+    case 302:
+    case 307:
+      code = ErrorCode::unauthenticated;  // the way to a login page
+      advice = "; the sandbox was started anew meanwhile: connect again";
+      break;
     case 507:
       code = ErrorCode::quota_exceeded;
       break;
@@ -215,7 +235,7 @@ void AgentClient::fail(int status, const std::string& body, const std::string& o
   // Our own agent's words are for people; of others, all that may help is told.
   const bool own_words = greeting_.protocol > 0 && status < 500 && !detail.empty();
   const std::string message = own_words ? operation + ": " + detail + advice
-                                        : operation + " at " + access_.endpoint.to_string() + ": HTTP " +
+                                        : operation + " at " + endpoint().to_string() + ": HTTP " +
                                               std::to_string(status) + ": " + detail + advice;
   ErrorContext context{.provider = {}, .operation = operation, .phase = {}, .request_id = {}};
   context.processed = status >= 500 ? Processed::unknown : Processed::no;
@@ -276,8 +296,7 @@ asio::awaitable<void> AgentClient::alive(Deadline deadline) {
       co_await call(request("GET", "/alive", {}, "ask whether the agent is alive", deadline));
   // OpenHands' server says so with status 200 while it still starts.
   if (response.body.find("not initialized") != std::string::npos) {
-    throw Error(ErrorCode::unavailable,
-                "the agent at " + access_.endpoint.to_string() + " is still starting");
+    throw Error(ErrorCode::unavailable, "the agent at " + endpoint().to_string() + " is still starting");
   }
 }
 
@@ -299,7 +318,7 @@ asio::awaitable<AgentGreeting> AgentClient::greet(Deadline deadline) {
   greeting.python = find_bool(hello, "python").value_or(true);
   if (greeting.protocol != kAgentProtocol) {
     throw Error(ErrorCode::unsupported,
-                "greeting the agent at " + access_.endpoint.to_string() + ": it speaks protocol " +
+                "greeting the agent at " + endpoint().to_string() + ": it speaks protocol " +
                     std::to_string(greeting.protocol) + " (version " + greeting.version + "), this client " +
                     std::to_string(kAgentProtocol) + "; use the same release on both sides");
   }

@@ -18,6 +18,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -151,7 +152,9 @@ class AgentClient {
   ~AgentClient();
 
   [[nodiscard]] Engine& engine() noexcept { return engine_; }
-  [[nodiscard]] const Endpoint& endpoint() const noexcept { return access_.endpoint; }
+  [[nodiscard]] Endpoint endpoint() const { return access()->endpoint; }
+  // For an agent that was started anew, perhaps elsewhere; what the old one ran is over.
+  void set_access(AgentAccess access);
 
   // How to learn, when the agent cannot be reached, whether its sandbox still exists: then what cannot
   // succeed any more is Error(sandbox_dead) at once, instead of being tried again. Lives as long as the
@@ -228,7 +231,10 @@ class AgentClient {
   [[nodiscard]] std::string random_id() const;
 
   Engine& engine_;
-  AgentAccess access_;
+  [[nodiscard]] std::shared_ptr<const AgentAccess> access() const;
+
+  mutable std::mutex access_mutex_;
+  std::shared_ptr<const AgentAccess> access_;
   AgentGreeting greeting_;
   SandboxCheck sandbox_check_;
   HttpClient http_;

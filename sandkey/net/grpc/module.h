@@ -1,10 +1,10 @@
 // What a gRPC module and the program that loads it have in common: a table of functions, in C's terms.
 //
-// gRPC and protobuf with what they need are thirty libraries and take tens of milliseconds to load. Only a provider that
-// speaks gRPC needs them, so they stay in a module, `libsandkey-NAME.so`, that the provider's folder builds
-// (sandkey_grpc_module() in cmake/grpc.cmake) and GrpcChannel loads. The module holds nothing of ours but
-// module.cpp and the descriptions of the messages, and needs nothing of the program: no type, exception or
-// singleton crosses the border, so it does not matter how the program was linked.
+// gRPC and protobuf with what they need are thirty libraries and take tens of milliseconds to load. Only a
+// provider that speaks gRPC needs them, so they stay in a module, `libsandkey-NAME.so`, that the provider's
+// folder builds (sandkey_grpc_module() in cmake/grpc.cmake) and GrpcChannel loads. The module holds nothing
+// of ours but module.cpp and the descriptions of the messages, and needs nothing of the program: no type,
+// exception or singleton crosses the border, so it does not matter how the program was linked.
 //
 // A message crosses it as JSON (protobuf's own mapping, with the names as they stand in the .proto), except
 // for a field `data` of type bytes, which goes beside it as it is.

@@ -151,6 +151,13 @@ GrpcDestination modal_destination() {
           .details = "modal.client.RPCStatus"};
 }
 
+std::string random_uuid(const Engine& engine) {
+  const std::uint64_t high = engine.random();
+  const std::uint64_t low = engine.random();
+  return fmt::format("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff, high & 0xfff,
+                     0x8000 | (low >> 48 & 0x3fff), low & 0xffffffffffff);
+}
+
 // Shared with the renewal of the short-lived token, which may outlive whoever wanted it.
 struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
   Impl(Engine& the_engine, Endpoint the_server, SignIn& sign_in, GrpcChannel the_channel)
@@ -255,7 +262,7 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
   asio::awaitable<GrpcReply> exchange(ModalCall call) {
     const RetryPolicy policy = retry_policy();
     budget.on_request();
-    const std::string key = idempotency_key();
+    const std::string key = random_uuid(engine);
     bool changed_token = false;
     for (int number = 1;; ++number) {
       GrpcHeaders sent = headers();
@@ -294,13 +301,6 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
     const auto delay = retry_delay(policy, attempt);
     if (delay && !budget.take()) return std::nullopt;
     return delay;
-  }
-
-  [[nodiscard]] std::string idempotency_key() const {
-    const std::uint64_t high = engine.random();
-    const std::uint64_t low = engine.random();
-    return fmt::format("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff,
-                       high & 0xfff, 0x8000 | (low >> 48 & 0x3fff), low & 0xffffffffffff);
   }
 
   // The short-lived token: one that is good. Whoever needs one while it is renewed waits only if the old one

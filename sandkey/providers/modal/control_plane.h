@@ -61,6 +61,9 @@ class ControlPlane {
   std::shared_ptr<Impl> impl_;
 };
 
+// By which a request is known again.
+[[nodiscard]] std::string random_uuid(const Engine& engine);
+
 // How Modal's module gets there, for whoever lacks it.
 [[nodiscard]] GrpcDestination modal_destination();
 

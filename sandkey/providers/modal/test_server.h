@@ -47,12 +47,13 @@ class TestRouter final : public router::TaskCommandRouter::Service {
     if (grpc::Status refused = judge(*context); !refused.ok()) return refused;
     const std::lock_guard lock(mutex);
     ++starts;
-    if (processes.contains(request->exec_id())) return {};
-    ScriptedProcess process = next;
-    process.argv.assign(request->command_args().begin(), request->command_args().end());
-    for (const auto& [name, value] : request->env()) process.environment[name] = value;
-    processes[request->exec_id()] = std::move(process);
     last = request->exec_id();
+    if (!processes.contains(last)) {
+      ScriptedProcess process = next;
+      process.argv.assign(request->command_args().begin(), request->command_args().end());
+      for (const auto& [name, value] : request->env()) process.environment[name] = value;
+      processes[last] = std::move(process);
+    }
     if (lose_start-- > 0) return {grpc::StatusCode::UNAVAILABLE, "lost"};
     return {};
   }
@@ -215,14 +216,16 @@ class TestControl final : public api::ModalClient::Service {
 class TestModal {
  public:
   TestModal()
-      : engine_({.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
-                 .system_now =
-                     [this] {
-                       return std::chrono::system_clock::now() +
-                              std::chrono::duration_cast<std::chrono::system_clock::duration>(skew.load());
-                     },
-                 .random = [] { return std::uint64_t{0}; },
-                 .environment = [this](const std::string& name) { return variable(name); }}) {
+      : engine_(
+            {.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
+             .system_now =
+                 [this] {
+                   return std::chrono::system_clock::now() +
+                          std::chrono::duration_cast<std::chrono::system_clock::duration>(skew.load());
+                 },
+             .random =
+                 [this] { return ++drawn; },  // no two the same, and nobody waits long before trying again
+             .environment = [this](const std::string& name) { return variable(name); }}) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&control);
@@ -274,6 +277,7 @@ class TestModal {
   TempFolder home;
   std::string url;
   std::atomic<std::chrono::nanoseconds> skew{};  // how far the clock was moved forward
+  std::atomic<std::uint64_t> drawn = 0;
 
  private:
   std::optional<std::string> variable(const std::string& name) const {

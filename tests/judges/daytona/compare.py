@@ -18,10 +18,10 @@ class Daytona(wire.Player):
     provider = "daytona"
 
     def play(self, step):
-        """Whoever waits for a state asks until it is there; how often is a matter of chance."""
+        """Whoever waits for a state asks until it is there, or until it is no conflict; how often is a matter of chance."""
         said, entries = super().play(step)
         return said, [each for each, after in zip(entries, [*entries[1:], None])
-                      if not (after and each["method"] == "GET" and each["route"] == after["route"])]
+                      if not (after and each["route"] == after["route"] and (each["method"] == "GET" or each["status"] == 409))]
 
     def outcome(self, value, other):
         return {name: "<TOKEN>" if name == "value.headers.X-Daytona-Preview-Token" else each

@@ -1,6 +1,7 @@
 # Daytona's newest Python SDK, in both of its forms, drives the emulator, which starts this with its variables.
 import asyncio
 import io
+import json
 import re
 import sys
 import time
@@ -18,7 +19,8 @@ from daytona.common.pty import PtySize
 from daytona_api_client import (ApiKeysApi, ConfigApi, HealthApi, OrganizationsApi, RegionsApi, SandboxApi, SnapshotsApi, UsersApi,
                                 VolumesApi)
 from daytona_api_client.exceptions import NotFoundException, UnauthorizedException
-from daytona_toolbox_api_client import FileSystemApi, GitApi, InfoApi, PortApi, ProcessApi, PtyCreateRequest
+from daytona_toolbox_api_client import (FileSystemApi, GitApi, InfoApi, InitializeRequest, PortApi, ProcessApi, PtyCreateRequest,
+                                        ServerApi)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
 from kit import Emulated, admin, alive, check, finish, raw, same, thrown, until  # noqa: E402
@@ -116,6 +118,7 @@ def _():
     made = daytona.create(CreateSandboxFromImageParams(image=Image.base("alpine:3.20").run_commands("apk add git"),
                                                        resources=Resources(cpu=2, memory=4, disk=6)),
                           on_snapshot_create_logs=lines.append)
+    assert "RUN apk add git" in "\n".join(lines), lines
     same((made.cpu, made.memory, made.disk), (2, 4, 6))
     assert "RUN apk add git" in made.build_info.dockerfile_content
     gone(made)
@@ -253,6 +256,15 @@ def _():
     same(process.exec("pwd", cwd="/nowhere").exit_code, -1)
     thrown(DaytonaTimeoutError, lambda: process.exec("sleep 60", timeout=1))
     same(len(process.exec("head -c 2000000 /dev/zero | tr '\\0' x").result), 2_000_000)
+
+
+@check("info: how busy it is; variables for all that come")
+def _():
+    assert sandbox.get_metrics_latest().mem_total > 0
+    sandbox.update_env({"SHADE": "dark"}, unset=["FOO"])
+    same(process.exec('echo "<$FOO|$SHADE>"').result.rstrip(), "<|dark>")
+    sandbox.update_env({"FOO": "bar"}, unset=["SHADE"])
+    ServerApi(sandbox._toolbox_api).initialize(InitializeRequest(token="for telemetry"))
 
 
 @check("code: run, and charts")
@@ -537,7 +549,7 @@ def _():
     assert config.default_snapshot in [each.name for each in daytona.snapshot.list().items]
     api = SandboxApi(daytona._api_client)
     same(api.get_toolbox_proxy_url(sandbox.id).url, sandbox.toolbox_proxy_url)
-    assert InfoApi(sandbox._toolbox_api).get_version().version
+    assert InfoApi(sandbox._toolbox_api).get_version()["version"]
     same(HealthApi(daytona._api_client).health_controller_live_with_http_info().status_code, 200)
 
 
@@ -550,10 +562,13 @@ def _():
         thrown(UnauthorizedException, refused, "Invalid credentials")
     person = Daytona(DaytonaConfig(jwt_token=accounts["jwt"], organization_id=sandbox.organization_id, use_deprecated_polling=True))
     client = person._api_client
-    assert ApiKeysApi(client).list_api_keys()
+    same(ApiKeysApi(client).list_api_keys(), [])
     assert UsersApi(client).get_authenticated_user().id
-    same(OrganizationsApi(client).get_organization(sandbox.organization_id).id, sandbox.organization_id)
-    assert sandbox.organization_id in [each.id for each in OrganizationsApi(client).list_organizations()]
+    # The generated client reads no organization that was never suspended.
+    organization = OrganizationsApi(client).get_organization_without_preload_content(sandbox.organization_id)
+    same((organization.status, json.loads(organization.data)["id"]), (200, sandbox.organization_id))
+    organizations = OrganizationsApi(client).list_organizations_without_preload_content()
+    same([each["id"] for each in json.loads(organizations.data)], [sandbox.organization_id])
     assert RegionsApi(client).list_shared_regions()
     thrown(UnauthorizedException, ApiKeysApi(client).get_current_api_key)
 
@@ -563,7 +578,7 @@ def _():
     api = SandboxApi(daytona._api_client)
     same((api.get_sandbox_forks(sandbox.id), api.get_sandbox_ancestors(sandbox.id)), ([], []))
     thrown(NotFoundException, lambda: api.get_sandbox_parent(sandbox.id))
-    same(api.create_backup(sandbox.id).id, sandbox.id)
+    same(api.create_backup_with_http_info(sandbox.id).status_code, 201)
     thrown(NotFoundException, lambda: api.get_build_logs_url(sandbox.id))
     built = daytona.create(CreateSandboxFromImageParams(image="alpine:3.20"))
     assert built.id in api.get_build_logs_url(built.id).url

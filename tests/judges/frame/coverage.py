@@ -23,7 +23,7 @@ def admin(path):
 
 def sdk(entry, agents):
     """Whose request it was; nothing for the judge's own."""
-    agent = entry["headers"].get("user-agent", "")
+    agent = entry["headers"].get("user-agent", "(none)")
     if agent.startswith("sandkey-judge"):
         return None
     for prefix, who in agents.items():

@@ -783,6 +783,7 @@ asio::awaitable<void> ControlPlane::config(Exchange& exchange) {
   limits["sandboxLifecycle"] = rate_limit(limit_of(Bucket::lifecycle, {}));
   json::object object;
   object["version"] = kServerVersion;
+  oidc["provider"] = "auth0";
   object["oidc"] = std::move(oidc);
   object["linkedAccountsEnabled"] = false;
   object["announcements"] = json::object();

@@ -389,6 +389,8 @@ SandboxPtr Fleet::make(const Caller& caller, CreateRequest request) {
 asio::awaitable<json::object> Fleet::create(Caller caller, CreateRequest request) {
   const SandboxPtr sandbox = make(caller, std::move(request));
   const Conduct conduct = sandbox->conduct;
+  // No machine has what was never built.
+  if (sandbox->request.build) sandbox->state = State::pending_build;
   begin(sandbox, State::started);
   json::object before = to_json(*sandbox, toolbox_url_);
   if (sandbox->request.build) {

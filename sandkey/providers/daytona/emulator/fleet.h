@@ -92,6 +92,8 @@ class Fleet {
   asio::awaitable<void> finish(SandboxPtr sandbox, Work work);
   asio::awaitable<void> first_boot(SandboxPtr sandbox);
   asio::awaitable<void> boot(SandboxPtr sandbox);
+  void add_toolbox(const Sandbox& sandbox, Machine& machine);
+  asio::awaitable<void> end(std::shared_ptr<Machine> machine);
   asio::awaitable<void> build(SandboxPtr sandbox);
   asio::awaitable<void> halt(SandboxPtr sandbox);
   asio::awaitable<void> put_away(SandboxPtr sandbox);

@@ -32,9 +32,14 @@ bool is_within(const std::pair<std::optional<Value>, std::optional<Value>>& rang
   return (!range.first || value >= *range.first) && (!range.second || value <= *range.second);
 }
 
+// Also with an offset without its colon, as the Python SDK writes it: the server takes whatever JavaScript's
+// Date does.
 std::optional<emu::Time> time_of(std::string_view query, std::string_view name) {
-  const std::string text = query_text(query, name);
+  constexpr std::size_t kOffset = 5;  // "+0000"
+  std::string text = query_text(query, name);
   if (text.empty()) return std::nullopt;
+  const char sign = text[text.size() - std::min(text.size(), kOffset)];
+  if (sign == '+' || (sign == '-' && text.find('T') != std::string::npos)) text.insert(text.size() - 2, ":");
   const auto time = emu::parse_rfc3339(text);
   if (!time) throw ApiError(400, std::string(name) + " must be a Date instance");
   return time;

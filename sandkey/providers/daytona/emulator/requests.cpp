@@ -1,6 +1,5 @@
 #include "sandkey/providers/daytona/emulator/requests.h"
 
-#include "sandkey/base/engine.h"
 #include "sandkey/base/error.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/api_error.h"

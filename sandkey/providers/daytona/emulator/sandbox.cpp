@@ -70,6 +70,7 @@ json::object to_json(const Sandbox& sandbox, const std::string& toolbox_url) {
   json::object object = common(sandbox, shown_state(sandbox.state, sandbox.desired), toolbox_url);
   object["env"] = to_object(sandbox.request.environment);
   object["volumes"] = sandbox.request.volumes;
+  object["kvm"] = false;  // without it the newest Python SDK takes the answer for none
   if (sandbox.request.build) {
     json::object build = *sandbox.request.build;
     build["createdAt"] = to_iso(sandbox.created);

@@ -169,7 +169,11 @@ await check('create: an image is a build, and has the size that is asked for', a
   assert.deepEqual([sandbox.state, sandbox.cpu, sandbox.memory, sandbox.disk], ['started', 2, 4, 6])
   assert.equal(sandbox.buildInfo.dockerfileContent, 'FROM debian:12-slim\n')
   await gone(sandbox)
-  const built = await daytona.create({ image: Image.base('alpine:3.20').runCommands('apk add git').env({ A: 'b' }) })
+  const lines = []
+  const built = await daytona.create(
+    { image: Image.base('alpine:3.20').runCommands('apk add git').env({ A: 'b' }) },
+    { onSnapshotCreateLogs: (line) => void lines.push(line) })
+  assert.match(lines.join('\n'), /RUN apk add git/)
   assert.match(built.buildInfo.dockerfileContent, /^FROM alpine:3\.20\n(.*\n)*RUN apk add git\n/)
   assert.deepEqual([built.cpu, built.memory, built.disk], [1, 1, 3])
   await gone(built)
@@ -345,7 +349,8 @@ await check('life: errors, and the way back', async () => {
   assert.equal(mended.state, 'started')
   assert.equal((await mended.process.executeCommand('echo back')).result.trimEnd(), 'back')
   await gone(mended)
-  await thrown(daytona.create({ snapshot: 'emulator-refused' }), DaytonaBadRequestError, /Sandbox failed to start: /)
+  await thrown(daytona.create({ name: 'refused', snapshot: 'emulator-refused' }), DaytonaBadRequestError, /Sandbox failed to start: /)
+  await gone(await daytona.get('refused'))
   await thrown(daytona.create({ snapshot: 'emulator-full' }), DaytonaBadRequestError, /No available runners/)
   await thrown(daytona.create({ snapshot: 'emulator-inactive' }), DaytonaBadRequestError)
   await thrown(daytona.create({ name: 'unbuilt', image: 'alpine:emulator-build-fails' }), DaytonaError, /build_failed/)

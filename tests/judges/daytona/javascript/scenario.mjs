@@ -5,19 +5,17 @@ import { play } from './player.mjs'
 
 const sid = process.argv[2]
 const name = `sandkey-${sid}`
-const AGENT_PORT = 1987 // any will do
+const AGENT_PORT = 49990
 let daytona
 let sandbox
 
 const states = { started: 'running', stopped: 'paused' }
-const authenticate = async () => {
-  daytona = new Daytona({ useDeprecatedPolling: true })
-  await new ApiKeysApi(daytona.clientConfig).getCurrentApiKey()
-  return true
-}
-
 const steps = {
-  authenticate,
+  async authenticate() {
+    daytona = new Daytona({ useDeprecatedPolling: true })
+    await new ApiKeysApi(daytona.clientConfig).getCurrentApiKey()
+    return true
+  },
   async create() {
     sandbox = await daytona.create({
       name, labels: { sandkey: 'true', 'sandkey-sid': sid }, envVars: { COLOUR: 'blue' }, networkBlockAll: true,
@@ -57,9 +55,7 @@ const steps = {
     return true
   },
   async attach() {
-    const { id } = sandbox
-    await authenticate()
-    sandbox = await daytona.get(id)
+    sandbox = await new Daytona({ useDeprecatedPolling: true }).get(sandbox.id)
     await sandbox.getPreviewLink(AGENT_PORT)
     return true
   },
@@ -77,7 +73,12 @@ const steps = {
     await sandbox.delete()
     return true
   },
-  'kill-again': () => sandbox.delete().then(() => true, (error) => error.statusCode === 404),
+  async 'kill-again'() {
+    for (;;) {
+      const status = await sandbox.delete().then(() => 200, (error) => error.statusCode)
+      if (status !== 409) return status === 404
+    }
+  },
 }
 
 await play(steps)

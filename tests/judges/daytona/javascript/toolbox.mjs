@@ -46,6 +46,16 @@ await check('commands: time runs out', async () => {
   assert.equal(error.statusCode, 408)
   assert.equal((await run('pgrep -x sleep || echo none')).result.trimEnd(), 'none')
 })
+await check('commands: variables for all that come', async () => {
+  await sandbox.updateEnv({ SHADE: 'dark' }, { unset: ['COLOUR'] })
+  assert.equal((await run('echo "<$COLOUR|$SHADE>"')).result.trimEnd(), '<|dark>')
+  await sandbox.updateEnv({ COLOUR: 'blue' }, { unset: ['SHADE'] })
+  assert.equal((await run('echo "<$COLOUR|$SHADE>"')).result.trimEnd(), '<blue|>')
+})
+await check('info: how busy it is', async () => {
+  const metrics = await sandbox.getMetricsLatest()
+  assert.ok(metrics.cpuCount > 0 && metrics.memTotal > 0 && metrics.memUsed > 0 && metrics.diskTotal > 0, JSON.stringify(metrics))
+})
 await check('commands: many at once', async () => {
   const done = await Promise.all(Array.from({ length: 20 }, (_, i) => run(`sleep 0.0${i % 5}; echo ${i}`)))
   assert.deepEqual(done.map((each) => each.result.trimEnd()), done.map((_, i) => `${i}`))
@@ -345,7 +355,6 @@ await check('a machine that fails under it', async () => {
   await fail(other.id)
   await end // it does not hang
   await thrown(other.process.executeCommand('echo'), DaytonaError)
-  await other.delete()
 }, 60)
 await check('the end: nothing is left', async () => {
   await sandbox.delete(60, true)

@@ -1,6 +1,10 @@
 // The words, numbers and forms of the daemon.
 #include "sandkey/providers/daytona/emulator/toolbox/execute.h"
 #include "sandkey/providers/daytona/emulator/toolbox/file_info.h"
+#include "sandkey/providers/daytona/emulator/toolbox/git.h"
+#include "sandkey/providers/daytona/emulator/toolbox/interpreter/interpreter.h"
+#include "sandkey/providers/daytona/emulator/toolbox/proxy.h"
+#include "sandkey/providers/daytona/emulator/toolbox/ptys.h"
 #include "sandkey/providers/daytona/emulator/toolbox/requests.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
 #include "sandkey/providers/daytona/emulator/toolbox/toolbox_error.h"
@@ -11,6 +15,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
+#include <optional>
 #include <string>
 
 namespace sandkey::daytona_toolbox {
@@ -166,10 +172,103 @@ TEST(Ports, AreThoseThatListen) {
   EXPECT_TRUE(parse_listening_ports("").empty());
 }
 
+TEST(Proxying, FindsThePortInThePath) {
+  EXPECT_EQ(parse_proxy_path("/proxy/3000/a/b"), (ProxyTarget{3000, "/a/b"}));
+  EXPECT_EQ(parse_proxy_path("/proxy/3000"), (ProxyTarget{3000, "/"}));
+  EXPECT_EQ(parse_proxy_path("/proxy/x/a"), (ProxyTarget{0, "/a"}));
+  EXPECT_EQ(parse_proxy_path("/proxy/65536/"), (ProxyTarget{0, "/"}));
+  EXPECT_EQ(parse_proxy_path("/proxies/1"), std::nullopt);
+}
+
+TEST(Ptys, TellHowTheyEnded) {
+  const auto reason = [](int code) { return std::string(pty_exit(code).at("exitReason").as_string()); };
+  EXPECT_EQ(pty_exit(0), (json::object{{"exitCode", 0}}));
+  EXPECT_EQ(reason(1), "non-zero exit");
+  EXPECT_EQ(reason(130), "Ctrl+C");
+  EXPECT_EQ(reason(137), "SIGKILL");
+  EXPECT_EQ(reason(143), "SIGTERM");
+  EXPECT_EQ(reason(139), "signal 11");
+  EXPECT_EQ(reason(255), "non-zero exit");
+  EXPECT_EQ(parse_pty_variables("eyJBIjoiYiIsIkItQyI6IngiLCJEIjoxfQ"), (Variables{{"A", "b"}}));
+  EXPECT_TRUE(parse_pty_variables("nothing").empty());
+}
+
+TEST(Cells, HaveACodeAndATimeout) {
+  const CellRequest cell =
+      parse_cell_request(R"({"code":"x","contextId":"c","envs":{"A":"b"},"timeout":0.5})");
+  EXPECT_EQ(cell.code, "x");
+  EXPECT_EQ(cell.context, "c");
+  EXPECT_EQ(cell.timeout, 500ms);
+  EXPECT_EQ(parse_cell_request(R"({"code":"x","timeout":0})").timeout, std::nullopt);
+  EXPECT_EQ(parse_cell_request(R"({"code":"x"})").timeout, Interpreter::kDefaultTimeout);
+  for (const char* text : {"{}", R"({"code":"x","timeout":-1})", R"({"code":1})", "[]"})
+    EXPECT_EQ(status_of([&] { (void)parse_cell_request(text); }), 400) << text;
+}
+
+TEST(Cells, EventsHaveAllTheirMembers) {
+  EXPECT_EQ(
+      cell_event(R"({"type":"stdout","text":"x","more":1})"),
+      (json::object{{"type", "stdout"}, {"text", "x"}, {"name", ""}, {"value", ""}, {"traceback", ""}}));
+  for (const char* line : {"", "x", "[]", R"({"type":"ready"})", R"({"type":7})"})
+    EXPECT_EQ(cell_event(line), std::nullopt) << line;
+}
+
+TEST(GitStatus, IsInTheDaemonsWords) {
+  using std::string_literals::operator""s;
+  const std::string output =
+      "# branch.oid abc\0# branch.head main\0# branch.upstream origin/main\0# branch.ab +2 -1\0"s +
+      "1 M. N... 1 2 3 a b staged file\0"s + "1 .D N... 1 2 3 a b gone\0"s +
+      "2 R. N... 1 2 3 a b R100 new\0old\0"s + "u UU N... 1 2 3 4 a b c both\0"s + "? new file\0"s +
+      "1 M\0junk\0"s;
+  const json::object status = parse_git_status(output);
+  EXPECT_EQ(status.at("currentBranch"), "main");
+  EXPECT_EQ(status.at("upstream"), "origin/main");
+  EXPECT_EQ(status.at("ahead"), 2);
+  EXPECT_EQ(status.at("behind"), 1);
+  EXPECT_EQ(status.at("branchPublished"), true);
+  std::string files;
+  for (const json::value& each : status.at("fileStatus").as_array()) {
+    for (const char* name : {"name", "staging", "worktree", "extra"})
+      files += std::string(each.as_object().at(name).as_string()) + "|";
+  }
+  EXPECT_EQ(files,
+            "staged file|Modified|Unmodified||gone|Unmodified|Deleted||new|Renamed|Unmodified|old|"
+            "both|Updated but unmerged|Updated but unmerged||new file|Untracked|Untracked||");
+  EXPECT_EQ(parse_git_status("# branch.head (detached)\0"s).at("detached"), true);
+}
+
+TEST(GitLog, IsTakenApart) {
+  using std::string_literals::operator""s;
+  const json::array log = parse_git_log(
+      "h1\0A B\0a@b\0"
+      "2026-01-31T09:08:07Z\0title\n\nbody\n\x1E\nh2\0C\0c@d\0t\0m\x1E\n"s);
+  ASSERT_EQ(log.size(), 2U);
+  EXPECT_EQ(log[0].at("message"), "title\n\nbody\n");
+  EXPECT_EQ(log[1].at("hash"), "h2");
+  EXPECT_EQ(log[1].at("email"), "c@d");
+}
+
+TEST(GitErrors, HaveTheDaemonsCodes) {
+  const auto code = [](const char* complaint) { return git_error(complaint).code(); };
+  EXPECT_EQ(code("fatal: Authentication failed for 'https://x/'"), "GIT_AUTH_FAILED");
+  EXPECT_EQ(code("fatal: not a git repository (or any parent)"), "GIT_REPO_NOT_FOUND");
+  EXPECT_EQ(code("fatal: repository '/none' does not exist"), "GIT_REPO_NOT_FOUND");
+  EXPECT_EQ(code("error: pathspec 'x' did not match any file(s) known to git"), "GIT_BRANCH_NOT_FOUND");
+  EXPECT_EQ(code("error: branch 'x' not found."), "GIT_BRANCH_NOT_FOUND");
+  EXPECT_EQ(code("fatal: a branch named 'x' already exists"), "GIT_BRANCH_EXISTS");
+  EXPECT_EQ(code(" ! [rejected] main -> main (fetch first)"), "GIT_PUSH_REJECTED");
+  EXPECT_EQ(code("fatal: unable to access 'https://x/': Could not resolve host: x"), "GIT_TRANSPORT_FAILED");
+  EXPECT_EQ(code("CONFLICT (content): Merge conflict in a"), "GIT_MERGE_CONFLICT");
+  EXPECT_EQ(code("something else"), "BAD_REQUEST");
+}
+
 TEST(Routes, AreNamedForTheJournal) {
   EXPECT_THAT(ToolboxServer::routes(), Contains("POST /process/execute"));
   EXPECT_EQ(ToolboxServer::route_of("GET", "/port/3000/in-use?x=1"), "GET /port/{port}/in-use");
   EXPECT_EQ(ToolboxServer::route_of("GET", "/process/execute"), std::nullopt);
+  EXPECT_EQ(ToolboxServer::route_of("PUT", "/proxy/3000/x"), kProxyRoute);
+  EXPECT_EQ(ToolboxServer::route_of("GET", "/process/pty/create-connect"), "GET /process/pty/create-connect");
+  EXPECT_THAT(ToolboxServer::routes(), Contains(kProxyRoute));
 }
 
 }  // namespace

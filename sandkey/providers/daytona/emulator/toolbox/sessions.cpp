@@ -319,7 +319,7 @@ asio::awaitable<Sessions::CommandPtr> Sessions::begin(SessionPtr session, std::s
   const std::string marker = session->output.word() + ":" + std::to_string(session->output.commands().size());
   session->output.add(command);
   std::string typed;
-  if (async) typed += "/usr/bin/mkfifo -m 600 " + pipe + "; ";
+  if (async) typed += "/usr/bin/mkfifo -m 600 " + pipe + " 2>/dev/null; ";  // input may have come first
   typed += "{ . " + script + "; } " + (async ? "<>" + pipe : "</dev/null") + " >&8 2>&9; ";
   typed += "printf '" + marker + ":%s\\n' \"$?\" >&8; printf '" + marker + ":\\n' >&9\n";
   co_await type(session, std::move(typed));
@@ -372,7 +372,10 @@ asio::awaitable<void> Sessions::input(HttpExchange& exchange, std::string id, st
   if (!data.ends_with('\n')) data += '\n';
   const std::string pipe = folder_of(*session) + "/" + command->id + "/input.pipe";
   Command feeding;
-  feeding.argv = {"/bin/sh", "-c", "[ -p \"$1\" ] || exit 1; exec cat > \"$1\"", "--", pipe};
+  // The shell may not have come to the command yet: then this waits where it is opened.
+  feeding.argv = {"/bin/sh", "-c",
+                  "/usr/bin/mkfifo -m 600 \"$1\" 2>/dev/null; [ -p \"$1\" ] || exit 1; exec cat > \"$1\"",
+                  "--", pipe};
   feeding.input = data;
   feeding.timeout = kInputPatience;
   const Outcome fed = co_await view_.run(std::move(feeding));
@@ -450,7 +453,7 @@ std::string next_piece(const SessionCommand& command, std::size_t& offset, std::
 
 // Only to learn that the client has left.
 asio::awaitable<void> drain(net::WebSocket& socket, AsyncEvent& changed) {
-  while (!socket.over()) (void)co_await socket.receive();
+  co_await socket.drain();
   changed.notify_all();
 }
 

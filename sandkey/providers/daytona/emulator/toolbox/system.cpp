@@ -39,6 +39,16 @@ std::string_view next_field(std::string_view& line) {
   return field;
 }
 
+asio::awaitable<std::string> read_table(MachineView& view, std::string path) {
+  try {
+    HttpStream file = co_await view.agent().open_file(std::move(path));
+    co_return co_await file.read_all(kMaxTable);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::not_found) throw;
+  }
+  co_return std::string();  // a machine without IPv6
+}
+
 }  // namespace
 
 std::set<std::uint16_t> parse_listening_ports(std::string_view table) {
@@ -60,6 +70,15 @@ std::set<std::uint16_t> parse_listening_ports(std::string_view table) {
     if (error == std::errc() && rest == text.data() + text.size()) ports.insert(port);
   }
   return ports;
+}
+
+asio::awaitable<std::set<std::uint16_t>> listening_ports(MachineView& view) {
+  std::set<std::uint16_t> ports;
+  for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    const std::string text = co_await read_table(view, table);
+    ports.merge(parse_listening_ports(text));
+  }
+  co_return ports;
 }
 
 asio::awaitable<void> System::version(net::HttpExchange& exchange) {
@@ -118,28 +137,9 @@ asio::awaitable<void> System::metrics(net::HttpExchange& exchange) {
   co_await reply_json(exchange, std::move(answer));
 }
 
-asio::awaitable<std::string> System::read(std::string path) {
-  try {
-    HttpStream file = co_await view_.agent().open_file(std::move(path));
-    co_return co_await file.read_all(kMaxTable);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::not_found) throw;
-  }
-  co_return std::string();  // a machine without IPv6
-}
-
-asio::awaitable<std::set<std::uint16_t>> System::listening() {
-  std::set<std::uint16_t> ports;
-  for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-    const std::string text = co_await read(table);
-    ports.merge(parse_listening_ports(text));
-  }
-  co_return ports;
-}
-
 asio::awaitable<void> System::ports(net::HttpExchange& exchange) {
   json::array list;
-  const std::set<std::uint16_t> found = co_await listening();
+  const std::set<std::uint16_t> found = co_await listening_ports(view_);
   for (const std::uint16_t port : found) {
     if (port >= kFirstPort && port <= kLastPort) list.emplace_back(port);
   }
@@ -155,7 +155,7 @@ asio::awaitable<void> System::port_in_use(net::HttpExchange& exchange, std::stri
     throw bad_request("invalid port: must be a number");
   if (number < kFirstPort || number > kLastPort)
     throw bad_request("port out of range: must be between 3000 and 9999");
-  const std::set<std::uint16_t> ports = co_await listening();
+  const std::set<std::uint16_t> ports = co_await listening_ports(view_);
   json::object answer;
   answer["isInUse"] = ports.contains(number);
   co_await reply_json(exchange, std::move(answer));

@@ -5,9 +5,14 @@
 #include "sandkey/emulator/machine/processes.h"
 #include "sandkey/emulator/machine/visits.h"
 #include "sandkey/emulator/router.h"
+#include "sandkey/providers/daytona/emulator/toolbox/absent.h"
 #include "sandkey/providers/daytona/emulator/toolbox/answers.h"
 #include "sandkey/providers/daytona/emulator/toolbox/execute.h"
 #include "sandkey/providers/daytona/emulator/toolbox/files.h"
+#include "sandkey/providers/daytona/emulator/toolbox/git.h"
+#include "sandkey/providers/daytona/emulator/toolbox/interpreter/interpreter.h"
+#include "sandkey/providers/daytona/emulator/toolbox/proxy.h"
+#include "sandkey/providers/daytona/emulator/toolbox/ptys.h"
 #include "sandkey/providers/daytona/emulator/toolbox/sessions.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
 #include "sandkey/providers/daytona/emulator/toolbox/toolbox_error.h"
@@ -38,7 +43,10 @@ class ToolboxServer::Impl {
         system_(view_),
         execute_(view_),
         sessions_(view_, processes_),
-        files_(view_) {
+        ptys_(view_, processes_),
+        interpreter_(view_, processes_),
+        files_(view_),
+        git_(view_) {
     add_routes(router_, this);
   }
 
@@ -64,8 +72,10 @@ class ToolboxServer::Impl {
     visits_.break_off();
     processes_.cancel();
     sessions_.cancel();
+    ptys_.cancel();
     co_await visits_.wait_for_end();
     co_await sessions_.join();
+    co_await ptys_.join();
     co_await processes_.join();
   }
 
@@ -98,6 +108,10 @@ class ToolboxServer::Impl {
   }
 
   asio::awaitable<void> route(HttpExchange& exchange, const std::string& path) {
+    if (std::optional<ProxyTarget> target = parse_proxy_path(path)) {
+      co_await pass_to_port(exchange, view_, std::move(*target));
+      co_return;
+    }
     std::optional<Router::Match> match = router_.match(exchange.method(), path);
     if (match) {
       co_await (*match->handler)(exchange, std::move(match->arguments));
@@ -114,7 +128,10 @@ class ToolboxServer::Impl {
   System system_;
   Execute execute_;
   Sessions sessions_;
+  Ptys ptys_;
+  Interpreter interpreter_;
   Files files_;
+  Git git_;
   Router router_;
 };
 
@@ -159,6 +176,19 @@ void ToolboxServer::Impl::add_routes(Router& router, Impl* server) {
   add_two("GET /process/session/{sessionId}/command/{commandId}/logs", &Impl::sessions_, &Sessions::logs);
   add_two("POST /process/session/{sessionId}/command/{commandId}/input", &Impl::sessions_, &Sessions::input);
 
+  add("POST /process/pty", &Impl::ptys_, &Ptys::create);
+  add("GET /process/pty", &Impl::ptys_, &Ptys::list);
+  add("GET /process/pty/create-connect", &Impl::ptys_, &Ptys::create_and_connect);
+  add_one("GET /process/pty/{sessionId}", &Impl::ptys_, &Ptys::get);
+  add_one("DELETE /process/pty/{sessionId}", &Impl::ptys_, &Ptys::remove);
+  add_one("GET /process/pty/{sessionId}/connect", &Impl::ptys_, &Ptys::connect);
+  add_one("POST /process/pty/{sessionId}/resize", &Impl::ptys_, &Ptys::resize);
+
+  add("POST /process/interpreter/context", &Impl::interpreter_, &Interpreter::create);
+  add("GET /process/interpreter/context", &Impl::interpreter_, &Interpreter::list);
+  add_one("DELETE /process/interpreter/context/{id}", &Impl::interpreter_, &Interpreter::remove);
+  add("GET /process/interpreter/execute", &Impl::interpreter_, &Interpreter::execute);
+
   add("GET /files", &Impl::files_, &Files::list);
   add("DELETE /files", &Impl::files_, &Files::remove);
   add("GET /files/info", &Impl::files_, &Files::info);
@@ -173,6 +203,38 @@ void ToolboxServer::Impl::add_routes(Router& router, Impl* server) {
   add("POST /files/upload", &Impl::files_, &Files::upload);
   add("POST /files/upload-v2", &Impl::files_, &Files::upload_v2);
   add("POST /files/bulk-upload", &Impl::files_, &Files::bulk_upload);
+
+  add("POST /git/clone", &Impl::git_, &Git::clone);
+  add("POST /git/init", &Impl::git_, &Git::init);
+  add("POST /git/add", &Impl::git_, &Git::add);
+  add("POST /git/commit", &Impl::git_, &Git::commit);
+  add("POST /git/push", &Impl::git_, &Git::push);
+  add("POST /git/pull", &Impl::git_, &Git::pull);
+  add("POST /git/reset", &Impl::git_, &Git::reset);
+  add("POST /git/restore", &Impl::git_, &Git::restore);
+  add("GET /git/branches", &Impl::git_, &Git::branches);
+  add("POST /git/branches", &Impl::git_, &Git::create_branch);
+  add("DELETE /git/branches", &Impl::git_, &Git::delete_branch);
+  add("POST /git/checkout", &Impl::git_, &Git::checkout);
+  add("GET /git/status", &Impl::git_, &Git::status);
+  add("GET /git/history", &Impl::git_, &Git::history);
+  add("GET /git/remotes", &Impl::git_, &Git::remotes);
+  add("POST /git/remotes", &Impl::git_, &Git::add_remote);
+  add("GET /git/config", &Impl::git_, &Git::get_config);
+  add("POST /git/config", &Impl::git_, &Git::set_config);
+  add("POST /git/config/user", &Impl::git_, &Git::set_user);
+  add("POST /git/credentials", &Impl::git_, &Git::store_credentials);
+
+  const auto add_absent = [&router](std::string_view route, auto answer) {
+    router.add(std::string(route), [answer](HttpExchange& exchange, Arguments) { return answer(exchange); });
+  };
+  add_absent("POST /lsp/start", Absent::start_language_server);
+  for (const std::string_view route :
+       {"POST /lsp/stop", "POST /lsp/did-open", "POST /lsp/did-close", "POST /lsp/completions",
+        "GET /lsp/document-symbols", "GET /lsp/workspacesymbols"}) {
+    add_absent(route, Absent::ask_language_server);
+  }
+  for (const std::string_view route : Absent::kDesktopRoutes) add_absent(route, Absent::desktop);
 }
 
 ToolboxServer::ToolboxServer(Engine& engine, asio::any_io_executor executor, AgentClient& agent,
@@ -200,7 +262,9 @@ asio::awaitable<void> ToolboxServer::close() {
 std::vector<std::string> ToolboxServer::routes() {
   Router router;
   Impl::add_routes(router, nullptr);
-  return router.routes();
+  std::vector<std::string> names = router.routes();
+  names.emplace_back(kProxyRoute);
+  return names;
 }
 
 std::optional<std::string> ToolboxServer::route_of(std::string_view method, std::string_view path) {
@@ -209,6 +273,7 @@ std::optional<std::string> ToolboxServer::route_of(std::string_view method, std:
     Impl::add_routes(router, nullptr);
     return router;
   }();
+  if (parse_proxy_path(path)) return kProxyRoute;
   const std::optional<Router::Match> match = kRouter.match(method, path);
   return match ? std::optional(*match->route) : std::nullopt;
 }

@@ -385,6 +385,221 @@ TEST_F(ToolboxSessions, TheEntrypointHasASessionOfItsOwn) {
   expect_error(get(base + "/command/none"), 404, "PROCESS_NOT_FOUND");
 }
 
+// ---- Terminals
+
+class ToolboxPtys : public Toolbox {
+ protected:
+  static constexpr const char* kBoth =
+      "Sec-WebSocket-Protocol: X-Daytona-Pty-Envs~eyJGUlVJVCI6InBlYXIifQ, X-Daytona-Pty-Exit-Control\r\n";
+
+  static void expect_control(test::WebSocketClient& socket, const json::object& more) {
+    const auto frame = socket.next();
+    ASSERT_TRUE(frame);
+    EXPECT_EQ(frame->kind, net::WebSocketFrame::Kind::text);
+    json::object expected{{"type", "control"}};
+    for (const auto& [name, value] : more) expected[name] = value;
+    EXPECT_EQ(parse_json(frame->data, "a control frame"), json::value(expected));
+  }
+  // Output until the text is in it.
+  static std::string until(test::WebSocketClient& socket, const std::string& text) {
+    std::string all;
+    while (all.find(text) == std::string::npos) {
+      const auto frame = socket.next();
+      if (!frame) return all + "[the connection ended]";
+      EXPECT_EQ(frame->kind, net::WebSocketFrame::Kind::binary) << frame->data;
+      if (frame->kind != net::WebSocketFrame::Kind::binary) return all;
+      all += frame->data;
+    }
+    return all;
+  }
+  // What is left of the output, then how it ended.
+  static std::string exit_of(test::WebSocketClient& socket, net::WebSocketClose& close) {
+    std::string last_text;
+    while (const auto frame = socket.next()) {
+      if (frame->kind == net::WebSocketFrame::Kind::text) last_text = frame->data;
+      if (frame->kind != net::WebSocketFrame::Kind::close) continue;
+      close = net::parse_websocket_close(frame->data);
+      socket.close();
+      EXPECT_TRUE(socket.at_end());
+      break;
+    }
+    return last_text;
+  }
+};
+
+TEST_F(ToolboxPtys, OneIsMadeAndConnectedToAtOnce) {
+  test::WebSocketClient socket(port(), "/process/pty/create-connect?id=one&cols=100&rows=30&cwd=/tmp", kBoth);
+  EXPECT_EQ(socket.head().header("sec-websocket-protocol"), "X-Daytona-Pty-Exit-Control");
+  expect_control(socket, {{"status", "connected"}});
+  socket.text("stty size; pwd; echo $TERM-$FRUIT-$COLOUR\n");
+  const std::string seen = until(socket, "pear-blue\r\n");
+  EXPECT_THAT(seen, HasSubstr("30 100\r\n"));
+  EXPECT_THAT(seen, HasSubstr("/tmp\r\n"));
+  EXPECT_THAT(seen, HasSubstr("xterm-256color-pear-blue"));
+  const json::object info = get("/process/pty/one").object();
+  EXPECT_EQ(info.at("active"), true);
+  EXPECT_EQ(info.at("cols"), 100);
+  EXPECT_EQ(info.at("cwd"), "/tmp");
+  EXPECT_EQ(post("/process/pty/one/resize", {{"cols", 90}, {"rows", 20}}).object().at("rows"), 20);
+  socket.binary("stty size\n");
+  (void)until(socket, "20 90\r\n");
+  socket.text("exit 3\n");
+  net::WebSocketClose close;
+  EXPECT_EQ(
+      parse_json(exit_of(socket, close), "the last control frame"),
+      (json::object{
+          {"type", "control"}, {"status", "exited"}, {"exitCode", 3}, {"exitReason", "non-zero exit"}}));
+  EXPECT_EQ(close, (net::WebSocketClose{1011, R"({"exitCode":3,"exitReason":"non-zero exit"})"}));
+  expect_error(get("/process/pty/one"), 404, "NOT_FOUND");
+  expect_error(post("/process/pty/one/resize", {{"cols", 90}, {"rows", 20}}), 410, "SESSION_ENDED");
+}
+
+TEST_F(ToolboxPtys, OneIsMadeAndConnectedToBySeveralLater) {
+  EXPECT_EQ(
+      post("/process/pty", {{"id", "two"}, {"envs", json::object{{"A", "b"}}}, {"lazyStart", true}}).status,
+      201);
+  expect_error(post("/process/pty", {{"id", "two"}}), 409, "CONFLICT");
+  expect_error(post("/process/pty", {{"id", "big"}, {"cols", 1001}}), 400, "BAD_REQUEST");
+  EXPECT_EQ(get("/process/pty/two").object().at("active"), false);
+  EXPECT_EQ(get("/process/pty").object().at("sessions").as_array().size(), 1U);
+  test::WebSocketClient first(port(), "/process/pty/two/connect");
+  expect_control(first, {{"status", "connected"}});
+  test::WebSocketClient second(port(), "/process/pty/two/connect");
+  expect_control(second, {{"status", "connected"}});
+  first.text("echo $A$A; exit\n");
+  (void)until(first, "bb\r\n");
+  (void)until(second, "bb\r\n");
+  net::WebSocketClose close;
+  EXPECT_EQ(exit_of(first, close), "") << "it did not say that it knows of this";
+  EXPECT_EQ(close, (net::WebSocketClose{1000, R"({"exitCode":0})"}));
+}
+
+TEST_F(ToolboxPtys, OneIsDeletedWithWhatRunsInIt) {
+  EXPECT_EQ(post("/process/pty", {{"id", "three"}}).status, 201);
+  test::WebSocketClient socket(port(), "/process/pty/three/connect", kBoth);
+  expect_control(socket, {{"status", "connected"}});
+  EXPECT_EQ(send("DELETE", "/process/pty/three").body, R"({"message":"PTY session deleted"})");
+  net::WebSocketClose close;
+  (void)exit_of(socket, close);
+  EXPECT_EQ(close.code, 1011);
+  EXPECT_THAT(close.reason, HasSubstr("SIGKILL"));
+  expect_error(send("DELETE", "/process/pty/three"), 404, "NOT_FOUND");
+  test::WebSocketClient nobody(port(), "/process/pty/three/connect", kBoth);
+  expect_control(nobody,
+                 {{"status", "error"}, {"error", "Failed to connect to PTY session: PTY session not found"}});
+  EXPECT_EQ(nobody.rest().code, 1008);
+}
+
+// ---- The code interpreter
+
+class ToolboxInterpreter : public Toolbox {
+ protected:
+  struct Cell {
+    std::string out, err;
+    json::object error;
+    std::string end;
+    net::WebSocketClose close;
+  };
+  Cell run(const std::string& code, json::object more = {}) {
+    more["code"] = code;
+    return run_raw(write_json(more));
+  }
+  Cell run_raw(const std::string& message) {
+    test::WebSocketClient socket(port(), "/process/interpreter/execute");
+    socket.text(message);
+    return rest_of(socket);
+  }
+  static Cell rest_of(test::WebSocketClient& socket) {
+    Cell cell;
+    while (const auto frame = socket.next()) {
+      if (frame->kind == net::WebSocketFrame::Kind::close) {
+        cell.close = net::parse_websocket_close(frame->data);
+        socket.close();
+        EXPECT_TRUE(socket.at_end());
+        break;
+      }
+      const json::object event = parse_json(frame->data, "an event").as_object();
+      EXPECT_EQ(event.size(), 5U) << frame->data;
+      if (event.at("type") == "stdout") cell.out += event.at("text").as_string();
+      if (event.at("type") == "stderr") cell.err += event.at("text").as_string();
+      if (event.at("type") == "error") cell.error = event;
+      if (event.at("type") == "control") cell.end = event.at("text").as_string();
+    }
+    return cell;
+  }
+};
+
+TEST_F(ToolboxInterpreter, CellsRememberWhatWasBefore) {
+  const Cell first = run("x = 6\nprint('out')\nimport sys; print('err', file=sys.stderr)");
+  EXPECT_EQ(first.out, "out\n");
+  EXPECT_EQ(first.err, "err\n");
+  EXPECT_EQ(first.end, "completed");
+  EXPECT_EQ(first.close.code, 1000);
+  EXPECT_EQ(run("import os\nprint(x * 7, os.getcwd(), os.environ['A'], os.environ['COLOUR'])",
+                {{"envs", json::object{{"A", "b"}}}})
+                .out,
+            "42 /home/user b blue\n");
+  EXPECT_EQ(run("print('A' in os.environ); os.system('echo unseen')").out, "False\n");
+}
+
+TEST_F(ToolboxInterpreter, ErrorsAreToldAndAreNoFailures) {
+  const Cell cell = run("def f():\n  raise ValueError('no')\nprint('before', end='')\nf()");
+  EXPECT_EQ(cell.out, "before");
+  EXPECT_EQ(cell.error.at("name"), "ValueError");
+  EXPECT_EQ(cell.error.at("value"), "no");
+  EXPECT_THAT(std::string(cell.error.at("traceback").as_string()),
+              StartsWith("Traceback (most recent call last):"));
+  EXPECT_EQ(cell.close.code, 1000);
+  EXPECT_EQ(run("1 +").error.at("name"), "SyntaxError");
+  EXPECT_EQ(run("raise SystemExit(1)").error.at("name"), "SystemExit");
+  EXPECT_EQ(run("print('still there')").out, "still there\n");
+}
+
+TEST_F(ToolboxInterpreter, ContextsAreApart) {
+  const Reply made = post("/process/interpreter/context", {{"cwd", "/tmp"}, {"language", "python"}});
+  EXPECT_EQ(made.status, 200) << made.body;
+  const json::object context = made.object();
+  const std::string id = made.text("id");
+  EXPECT_EQ(context.at("cwd"), "/tmp");
+  EXPECT_EQ(context.at("active"), true);
+  EXPECT_EQ(run("import os; only_here = 1; print(os.getcwd())", {{"contextId", id}}).out, "/tmp\n");
+  EXPECT_EQ(run("only_here").error.at("name"), "NameError");
+  EXPECT_EQ(get("/process/interpreter/context").object().at("contexts").as_array().size(), 1U);
+  EXPECT_EQ(send("DELETE", "/process/interpreter/context/" + id).status, 200);
+  expect_error(send("DELETE", "/process/interpreter/context/" + id), 404, "NOT_FOUND");
+  expect_error(send("DELETE", "/process/interpreter/context/default"), 400, "BAD_REQUEST");
+  expect_error(post("/process/interpreter/context", {{"language", "cobol"}}), 400, "BAD_REQUEST");
+  EXPECT_EQ(run("1", {{"contextId", id}}).close.code, 1008);
+}
+
+TEST_F(ToolboxInterpreter, ACellThatTakesTooLongIsInterrupted) {
+  const Cell cell = run("kept = 1\nimport time\ntime.sleep(1000)", {{"timeout", 0.3}});
+  EXPECT_EQ(cell.end, "interrupted");
+  EXPECT_EQ(cell.close.code, 4008);
+  EXPECT_EQ(run("print(kept)").out, "1\n") << "its context lives on";
+  const Cell stubborn = run("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+                            {{"timeout", 0.2}});
+  EXPECT_EQ(stubborn.close.code, 4008);
+  EXPECT_EQ(run("print('kept' in globals())").out, "False\n") << "that worker was killed";
+}
+
+TEST_F(ToolboxInterpreter, WhatCannotBeRunIsRefused) {
+  EXPECT_EQ(run_raw("no JSON").close.code, 1002);
+  EXPECT_EQ(run_raw("[]").close.code, 1002);
+  EXPECT_EQ(run_raw("{}").close.code, 1008);
+  EXPECT_EQ(run("1", {{"timeout", -1}}).close.code, 1008);
+  const Cell dead = run("import os; os._exit(3)");
+  EXPECT_EQ(dead.close, (net::WebSocketClose{1001, "worker process ended"}));
+}
+
+TEST_F(ToolboxInterpreter, CellsOfAContextWaitForEachOther) {
+  test::WebSocketClient first(port(), "/process/interpreter/execute");
+  first.text(R"({"code":"import time; print('begun'); time.sleep(0.3); order = ['first']"})");
+  EXPECT_THAT(first.next()->data, HasSubstr("begun"));
+  EXPECT_EQ(run("order.append('second'); print(order)").out, "['first', 'second']\n");
+  EXPECT_EQ(rest_of(first).close.code, 1000);
+}
+
 // ---- Files
 
 TEST_F(Toolbox, FilesGoInAndOut) {
@@ -520,6 +735,96 @@ TEST_F(Toolbox, PortsThatListenAreSeen) {
   EXPECT_EQ(get("/port").body, R"({"ports":[3456]})");
   expect_error(get("/port/80/in-use"), 400, "BAD_REQUEST");
   expect_error(get("/port/x/in-use"), 400, "BAD_REQUEST");
+}
+
+TEST_F(Toolbox, WhatListensInsideIsReachedThroughTheProxy) {
+  write("site/page.txt", "hello");
+  (void)output_of(
+      "cd site; python3 -m http.server 3457 --bind 127.0.0.1 >/dev/null 2>&1 & "
+      "until (exec 3<>/dev/tcp/127.0.0.1/3457) 2>/dev/null; do sleep 0.05; done");
+  const Reply page = get("/proxy/3457/page.txt?x=1");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.body, "hello");
+  EXPECT_EQ(send("POST", "/proxy/3457/page.txt", "x").status, 501) << "the answer of what listens there";
+  expect_error(get("/proxy/3458/"), 502, "BAD_GATEWAY");
+  expect_error(get("/proxy/x/"), 400, "BAD_REQUEST");
+}
+
+// ---- Git
+
+TEST_F(Toolbox, RepositoriesAreWorkedWith) {
+  if (execute("git --version").object().at("exitCode") != 0) GTEST_SKIP() << "there is no git here";
+  EXPECT_EQ(post("/git/init", {{"path", "origin.git"}, {"bare", true}, {"initial_branch", "main"}}).status,
+            201);
+  EXPECT_EQ(post("/git/clone", {{"url", "/home/user/origin.git"}, {"path", "repo"}}).status, 200);
+  write("repo/a.txt", "one");
+  EXPECT_EQ(
+      get("/git/status?path=repo").object().at("fileStatus").as_array().at(0).as_object(),
+      (json::object{{"name", "a.txt"}, {"staging", "Untracked"}, {"worktree", "Untracked"}, {"extra", ""}}));
+  EXPECT_EQ(post("/git/add", {{"path", "repo"}, {"files", json::array{"."}}}).status, 200);
+  const json::object commit{{"path", "repo"}, {"message", "first"}, {"author", "A B"}, {"email", "a@b.c"}};
+  const Reply committed = post("/git/commit", commit);
+  EXPECT_EQ(committed.status, 200) << committed.body;
+  expect_error(post("/git/commit", commit), 400, "BAD_REQUEST");
+  EXPECT_EQ(post("/git/push", {{"path", "repo"}}).status, 200);
+  const json::object logged = get("/git/history?path=repo").json().as_array().at(0).as_object();
+  EXPECT_EQ(logged.at("hash"), committed.object().at("hash"));
+  EXPECT_EQ(logged.at("author"), "A B");
+  EXPECT_EQ(logged.at("message"), "first\n");
+  EXPECT_EQ(post("/git/branches", {{"path", "repo"}, {"name", "side"}}).status, 201);
+  EXPECT_EQ(get("/git/branches?path=repo").body, R"({"branches":["main","side"],"current":"side"})");
+  expect_error(post("/git/branches", {{"path", "repo"}, {"name", "side"}}), 409, "GIT_BRANCH_EXISTS");
+  EXPECT_EQ(post("/git/checkout", {{"path", "repo"}, {"branch", "main"}}).status, 200);
+  expect_error(post("/git/checkout", {{"path", "repo"}, {"branch", "none"}}), 404, "GIT_BRANCH_NOT_FOUND");
+  EXPECT_EQ(send("DELETE", "/git/branches", R"({"path":"repo","name":"side"})").status, 204);
+  EXPECT_EQ(post("/git/pull", {{"path", "repo"}}).status, 200);
+  expect_error(get("/git/status?path=/tmp"), 404, "GIT_REPO_NOT_FOUND");
+  EXPECT_EQ(get("/git/remotes?path=repo").body,
+            R"({"remotes":[{"name":"origin","url":"/home/user/origin.git"}]})");
+  EXPECT_EQ(post("/git/config/user", {{"name", "Me"}, {"email", "m@e"}}).status, 200);
+  EXPECT_EQ(get("/git/config?key=user.name").body, R"({"value":"Me"})");
+  EXPECT_EQ(get("/git/config?key=user.none").body, R"({"value":null})");
+}
+
+// ---- What is not there
+
+TEST_F(Toolbox, PartsWithoutTheirProgramsSaySo) {
+  expect_error(get("/computeruse/screenshot"), 503, "SERVICE_UNAVAILABLE");
+  expect_error(get("/computeruse/a11y/tree"), 503, "A11Y_UNAVAILABLE");
+  const json::object project{{"languageId", "python"}, {"pathToProject", "/tmp"}};
+  expect_error(post("/lsp/start", project), 500, "INTERNAL_SERVER_ERROR");
+  expect_error(post("/lsp/completions", project), 400, "LSP_SERVER_NOT_INITIALIZED");
+  expect_error(post("/lsp/start", {{"languageId", "cobol"}, {"pathToProject", "/tmp"}}), 400, "BAD_REQUEST");
+}
+
+// ---- The sandbox's own life
+
+TEST(ToolboxLife, ProcessesOutliveAPauseAndConnectionsDoNot) {
+  std::unique_ptr<Box> box;
+  try {
+    box = std::make_unique<Box>();
+  } catch (const Error& error) {
+    GTEST_SKIP() << "this machine cannot make sandboxes: " << error.what();
+  }
+  const std::uint16_t port = box->sandbox.port();
+  const auto pty = [port] { return test::WebSocketClient(port, "/process/pty/kept/connect"); };
+  test::WebSocketClient first(port, "/process/pty/create-connect?id=kept");
+  (void)first.next();
+  box->sandbox.run([&box] { box->server->paused(); });
+  box->sandbox.pause();
+  while (first.next()) {  // what was on its way
+  }
+  box->sandbox.resume();
+  box->sandbox.run([&box] { box->server->resumed(); });
+  test::WebSocketClient second = pty();
+  EXPECT_THAT(second.next()->data, HasSubstr("connected"));
+  second.text("exit\n");
+  EXPECT_EQ(second.rest().code, 1000);
+  test::WebSocketClient third(port, "/process/pty/create-connect?id=lost");
+  (void)third.next();
+  box->sandbox.kill();
+  while (third.next()) {  // it ends in one way or another
+  }
 }
 
 }  // namespace
