@@ -54,6 +54,10 @@ asio::awaitable<UniqueFd> LocalSandbox::dial(std::uint16_t port, Deadline deadli
   return host_.dial(id_, port, deadline);
 }
 
+asio::awaitable<std::uint16_t> LocalSandbox::expose(std::uint16_t port, Deadline deadline) {
+  return host_.expose(id_, port, deadline);
+}
+
 asio::awaitable<sandbox::Status> LocalSandbox::describe(Deadline deadline) {
   return host_.describe(id_, deadline);
 }

@@ -24,6 +24,8 @@ class LocalSandbox {
   [[nodiscard]] AgentClient& agent() noexcept { return agent_; }
   // A TCP connection to a port inside. Error(unavailable) if nothing listens there.
   boost::asio::awaitable<UniqueFd> dial(std::uint16_t port, Deadline deadline);
+  // A port of this machine's loopback that leads to one inside, until the sandbox ends.
+  boost::asio::awaitable<std::uint16_t> expose(std::uint16_t port, Deadline deadline);
   boost::asio::awaitable<sandbox::Status> describe(Deadline deadline);
   // All processes stop where they are, or go on.
   boost::asio::awaitable<void> pause(Deadline deadline);
