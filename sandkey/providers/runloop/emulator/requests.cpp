@@ -150,8 +150,10 @@ void read_lifecycle(const json::object& launch, LaunchParameters& made) {
     made.wakes_on_http = parse_flag(*triggers, "http").value_or(false);
   }
   if (const json::object* hooks = parse_object(*lifecycle, "lifecycle_hooks")) {
-    (void)parse_text_list(*hooks, "suspend_commands");
-    (void)parse_integer(*hooks, "suspend_deadline_ms", 0, kMaxHookDeadline);
+    made.suspend_commands = parse_text_list(*hooks, "suspend_commands");
+    if (const auto patience = parse_integer(*hooks, "suspend_deadline_ms", 0, kMaxHookDeadline)) {
+      made.suspend_patience = std::chrono::milliseconds(*patience);
+    }
   }
 }
 
