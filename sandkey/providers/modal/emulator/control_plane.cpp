@@ -50,6 +50,7 @@ ControlPlane::ControlPlane(Parts parts, grpc::Methods& methods)
   add("AppList", kLooks, &ControlPlane::list_apps);
   add("AppStop", kChanges, &ControlPlane::stop_app);
   add("AppClientDisconnect", kChanges, &ControlPlane::disconnect_app);
+  add("AppPublish", kChanges, &ControlPlane::publish_app);
   add("AppHeartbeat", kLooks, &ControlPlane::heartbeat);
   add("SecretGetOrCreate", kLooks, &ControlPlane::secret);
   add("SecretList", kLooks, &ControlPlane::list_secrets);
@@ -181,6 +182,13 @@ asio::awaitable<google::protobuf::Empty> ControlPlane::disconnect_app(
   co_return Empty();
 }
 
+// An app that only sandboxes are made for has nothing to publish.
+asio::awaitable<modal_wire::AppPublishResponse> ControlPlane::publish_app(
+    Caller caller, modal_wire::AppPublishRequest request) {
+  (void)parts_.apps.find(*caller.account, request.app_id());
+  co_return modal_wire::AppPublishResponse();
+}
+
 asio::awaitable<google::protobuf::Empty> ControlPlane::heartbeat(Caller caller,
                                                                  modal_wire::AppHeartbeatRequest request) {
   (void)parts_.apps.find(*caller.account, request.app_id());
@@ -193,10 +201,7 @@ asio::awaitable<modal_wire::SecretGetOrCreateResponse> ControlPlane::secret(
   const Secret& found = parts_.secrets.get_or_create(*caller.account, request);
   modal_wire::SecretGetOrCreateResponse response;
   response.set_secret_id(found.id);
-  modal_wire::SecretMetadata& metadata = *response.mutable_metadata();
-  metadata.set_name(found.name);
-  metadata.set_environment_name(found.environment);
-  for (const auto& [key, value] : found.values) metadata.add_keys(key);
+  *response.mutable_metadata() = metadata_of(found);
   co_return response;
 }
 
@@ -214,6 +219,7 @@ asio::awaitable<modal_wire::SecretListResponse> ControlPlane::list_secrets(
     item.set_secret_id(each->id);
     item.set_created_at(created);
     item.set_environment_name(environment);
+    *item.mutable_metadata() = metadata_of(*each);
   }
   co_return response;
 }

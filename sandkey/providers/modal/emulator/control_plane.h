@@ -87,6 +87,8 @@ class ControlPlane {
   asio::awaitable<modal_wire::AppListResponse> list_apps(Caller caller, modal_wire::AppListRequest request);
   asio::awaitable<Empty> stop_app(Caller caller, modal_wire::AppStopRequest request);
   asio::awaitable<Empty> disconnect_app(Caller caller, modal_wire::AppClientDisconnectRequest request);
+  asio::awaitable<modal_wire::AppPublishResponse> publish_app(Caller caller,
+                                                              modal_wire::AppPublishRequest request);
   asio::awaitable<Empty> heartbeat(Caller caller, modal_wire::AppHeartbeatRequest request);
   asio::awaitable<modal_wire::SecretGetOrCreateResponse> secret(Caller caller,
                                                                 modal_wire::SecretGetOrCreateRequest request);

@@ -41,6 +41,15 @@ asio::awaitable<void> Exec::started() {
   if (!started_ && failure_) std::rethrow_exception(failure_);
 }
 
+void Exec::give_up() {
+  if (over()) return;
+  failure_ =
+      std::make_exception_ptr(Error(ErrorCode::sandbox_dead, "running a command: its sandbox has ended"));
+  out_.end();
+  error_.end();
+  changed_.notify_all();
+}
+
 void Exec::mark_started() {
   started_ = true;
   changed_.notify_all();

@@ -46,6 +46,9 @@ class Exec {
   // Notified when it starts, has output, or is over.
   [[nodiscard]] AsyncEvent& changed() noexcept { return changed_; }
 
+  // It will not come to its end any more: its sandbox has gone.
+  void give_up();
+
   // Input at that offset of all there will be: what was written before is not written again. Throws
   // CallError(failed_precondition) where there is a gap, or nobody to take it. A lone end is always taken.
   asio::awaitable<void> write(std::uint64_t offset, std::string data, bool end);

@@ -341,7 +341,9 @@ asio::awaitable<void> Fleet::end(SandboxPtr sandbox, wire_result result) {
   }
   sandbox->tasks.cancel();
   co_await sandbox->tasks.join();
-  for (const auto& [id, exec] : sandbox->execs) exec->changed().notify_all();
+  // A task that had not begun never will.
+  for (const auto& [id, exec] : sandbox->execs) exec->give_up();
+  if (sandbox->main) sandbox->main->give_up();
   sandbox->execs.clear();
   sandbox->exec_order.clear();
   sandbox->local.reset();

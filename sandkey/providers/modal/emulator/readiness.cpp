@@ -15,6 +15,7 @@ namespace grpc = emu::grpc;
 constexpr std::uint32_t kInterval = 100;
 constexpr std::uint32_t kShortestInterval = 10;
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::chrono::seconds kLook{1};
 constexpr std::size_t kOutputLimit = 64 * 1024;
 
 asio::awaitable<bool> listens(SandboxPtr sandbox, std::uint16_t port, Deadline deadline) {
@@ -37,7 +38,8 @@ asio::awaitable<bool> succeeds(emu::World& world, SandboxPtr sandbox) {
   const std::shared_ptr<Exec> probe =
       std::make_shared<Process>(world.engine.executor(), sandbox->local, command);
   sandbox->tasks.spawn(Exec::run(probe));
-  while (!probe->over()) (void)co_await probe->changed().wait();
+  while (!probe->over() && running(*sandbox))
+    (void)co_await probe->changed().wait_until(world.engine.in(kLook));
   co_return probe->exit() && probe->exit()->code == 0 && !probe->exit()->signal;
 }
 

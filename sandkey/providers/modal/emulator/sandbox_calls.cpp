@@ -21,6 +21,7 @@ constexpr Need kChanges{.changes = true};
 constexpr Need kLooksV2{.changes = false, .auth_token = true};
 constexpr Need kChangesV2{.changes = true, .auth_token = true};
 constexpr std::size_t kPageSize = 100;
+constexpr std::size_t kMaxCreations = 10'000;  // whose keys are remembered
 constexpr std::size_t kLogPiece = std::size_t{64} * 1024;
 constexpr std::uint32_t kConnectPort = 8080;
 constexpr std::chrono::milliseconds kThrottle{250};
@@ -95,6 +96,8 @@ asio::awaitable<SandboxPtr> ControlPlane::create(Caller caller, CreateRequest re
     if (known) co_return known;
   }
   (void)parts_.apps.find(*caller.account, request.app_id);
+  if (creations_.size() > kMaxCreations)
+    std::erase_if(creations_, [](const auto& each) { return !each.second.runs; });
   if (keyed) creations_[key].runs = true;
   std::exception_ptr failure;
   SandboxPtr made;
@@ -345,7 +348,8 @@ asio::awaitable<void> ControlPlane::logs(Call& call, Caller caller,
     bool over = !running(*sandbox);
     if (main) {
       const OutputLog& log = is_error ? main->error() : main->out();
-      text = log.read(std::max(offset, log.begin()), kLogPiece);
+      offset = std::max(offset, log.begin());
+      text = log.read(offset, kLogPiece);
       if (!log.ended()) text.resize(text.size() - utf8::incomplete_tail(text));
       over = over && log.ended();
     }

@@ -5,6 +5,7 @@
 #include "sandkey/providers/modal/emulator/ids.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace sandkey::modal::emulator {
 namespace {
@@ -20,6 +21,17 @@ void require_keys(const Secret& secret, const modal_wire::SecretGetOrCreateReque
 }
 
 }  // namespace
+
+modal_wire::SecretMetadata metadata_of(const Secret& secret) {
+  modal_wire::SecretMetadata metadata;
+  metadata.set_name(secret.name);
+  metadata.set_environment_name(secret.environment);
+  const double created = std::chrono::duration<double>(secret.created.time_since_epoch()).count();
+  metadata.mutable_creation_info()->set_created_at(created);
+  metadata.mutable_creation_info()->set_created_by(secret.account);
+  for (const auto& [key, value] : secret.values) metadata.add_keys(key);
+  return metadata;
+}
 
 Secret& Secrets::add(const emu::Account& account, const std::string& environment,
                      const modal_wire::SecretGetOrCreateRequest& request) {

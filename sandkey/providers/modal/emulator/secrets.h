@@ -21,6 +21,9 @@ struct Secret {
   sandkey::emulator::Time created = {};
 };
 
+// What is told of it: its values never are.
+[[nodiscard]] modal_wire::SecretMetadata metadata_of(const Secret& secret);
+
 // Throws CallError: not_found for what is not there or another account's, already_exists, failed_precondition
 // for one that lacks what it must have.
 class Secrets {

@@ -44,7 +44,7 @@ const within = async (work, params = {}) => {
   }
 }
 const refused = (code, promise) => thrown(promise, Error).then((error) => assert.equal(error.code, code, String(error)))
-const codes = { unauthenticated: 16, failedPrecondition: 9, permissionDenied: 7, resourceExhausted: 8, unavailable: 14 }
+const codes = { notFound: 5, unauthenticated: 16, failedPrecondition: 9, permissionDenied: 7, resourceExhausted: 8, unavailable: 14 }
 
 // ---- Accounts
 
@@ -69,11 +69,8 @@ await check('accounts: a restricted one looks, and changes nothing', async () =>
   const looker = as('restricted')
   assert.deepEqual(await ids({}, looker), [])
   await refused(codes.permissionDenied, looker.apps.fromName(APP, { createIfMissing: true }))
-  await refused(codes.permissionDenied, image.build(await appOf(looker).catch(() => app)))
+  await refused(codes.permissionDenied, looker.images.fromRegistry('alpine:3.20').build(app))
 })
-async function appOf(client) {
-  return client.apps.fromName(APP)
-}
 await check('accounts: over its quota', async () => {
   const client = as('over_quota')
   const theirs = await client.apps.fromName(APP, { createIfMissing: true })
@@ -85,7 +82,7 @@ await check('accounts: one that is throttled waits as long as it is told', async
   const start = Date.now()
   const sandbox = await client.sandboxes.create(theirs, client.images.fromRegistry('alpine:3.20'))
   assert.ok(Date.now() - start >= 200)
-  const [first, second] = await requests(of('SandboxCreate'))
+  const [first, second] = (await requests(of('SandboxCreate'))).slice(-2)
   assert.deepEqual([first.grpc_status, second.grpc_status], ['8', '0'])
   assert.equal(second.headers['x-throttle-retry-attempt'], '1')
   assert.equal(first.headers['x-idempotency-key'], second.headers['x-idempotency-key'])
@@ -98,7 +95,7 @@ await check('accounts: nobody sees what is another’s', async () => {
   await within(async (sandbox) => {
     assert.deepEqual(await ids({}, second), [])
     const found = await second.sandboxes.fromId(sandbox.sandboxId)
-    await thrown(found.poll(), NotFoundError)
+    await refused(codes.notFound, found.poll())
   })
 })
 
@@ -223,7 +220,7 @@ await check('exec: signals, a program that is not there, a time that is over', a
   await within(async (sandbox) => {
     assert.equal(await (await sandbox.exec(['sh', '-c', 'kill -9 $$'])).wait(), 137)
     assert.equal(await (await sandbox.exec(['no-such-program'])).wait(), 127)
-    await thrown((await sandbox.exec(['sleep', '60'], { timeoutMs: 1000 })).wait(), Error)
+    assert.equal(await (await sandbox.exec(['sleep', '60'], { timeoutMs: 1000 })).wait(), 137)
     await thrown(sandbox.exec(['true'], { workdir: 'relative' }), InvalidError)
   })
 })
@@ -459,7 +456,7 @@ await check('warnings are told', async () => {
   const logger = { debug() {}, info() {}, error() {}, warn: (message, ...more) => told.push([message, ...more].join(' ')) }
   await settings({ warning: 'old, and soon gone: ü' })
   try {
-    await as('valid', { logger }).apps.fromName(APP)
+    await as('valid', { logger, logLevel: 'warn' }).apps.fromName(APP)
   } finally {
     await settings({ warning: '' })
   }
