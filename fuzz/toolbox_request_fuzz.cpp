@@ -4,7 +4,6 @@
 #include "sandkey/providers/daytona/emulator/toolbox/git.h"
 #include "sandkey/providers/daytona/emulator/toolbox/ids.h"
 #include "sandkey/providers/daytona/emulator/toolbox/interpreter/interpreter.h"
-#include "sandkey/providers/daytona/emulator/toolbox/proxy.h"
 #include "sandkey/providers/daytona/emulator/toolbox/ptys.h"
 #include "sandkey/providers/daytona/emulator/toolbox/session_log.h"
 #include "sandkey/providers/daytona/emulator/toolbox/sessions.h"
@@ -90,7 +89,6 @@ void check_texts(std::string_view text) {
   (void)parse_git_status(text);
   (void)parse_git_log(text);
   (void)parse_listening_ports(text);
-  (void)parse_proxy_path(text);
   (void)ToolboxServer::route_of("GET", text);
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,10 @@ struct CloudFacts {
   std::string_view unknown_key;
   std::string_view refusal;  // of that key
 };
+
+void PrintTo(const CloudFacts& facts, std::ostream* stream) {
+  *stream << facts.provider;
+}
 
 class CliCloud : public ::testing::TestWithParam<CloudFacts> {
  protected:
@@ -75,7 +80,8 @@ TEST_P(CliCloud, EveryVerbWorks) {
     $S run --sid box -- cat d/x
     $S python --sid box 'x = 6 * 7'
     $S python --sid box 'print(x)'
-    $S pause box && $S ls | grep -q "^box  *$P  *paused"
+    $S pause box
+    until $S ls | grep -q "^box  *$P  *paused"; do sleep 0.05; done  # some clouds' lists lag behind
     $S resume box && $S python --sid box 'print("x" in dir())'
     $S run --sid box -- sh -c 'echo page >index.html; python3 -m http.server 8000 >/dev/null 2>&1 & sleep 1'
     $S url box 8000 2>&1 | grep -q "$PORT_HEADER"
@@ -84,6 +90,7 @@ TEST_P(CliCloud, EveryVerbWorks) {
     curl -s "$(grep -o 'http://[^ ]*' "$HERE/forward")/index.html"
     kill $forward && wait $forward
     $S rm box
+    while $S ls --provider $P | grep -q '^box'; do sleep 0.05; done
     $S ls --provider $P --json
   )sh");
   EXPECT_EQ(result.code, 0) << result.err;
@@ -97,8 +104,8 @@ TEST_P(CliCloud, EveryVerbWorks) {
 TEST_P(CliCloud, AShellIsATerminal) {
   TerminalProgram terminal(
       program_, {"emulate", "--", SANDKEY_CLI, "shell", "--provider", std::string(GetParam().provider)});
-  terminal.type("tty; echo $((6 * 7)); exit 4\n");
-  const std::string shown = terminal.read_until("42");
+  terminal.type("tty; echo answer=$((6 * 7)); exit 4\n");
+  const std::string shown = terminal.read_until("answer=42");
   EXPECT_EQ(terminal.process().wait(), 4);
   EXPECT_THAT(shown, HasSubstr("/dev/pts/"));
 }
@@ -115,6 +122,7 @@ TEST_P(CliCloud, ProfilesKeepTheirSandboxesApart) {
     $S ls --provider $P --profile second | tail -n +2 | cut -d' ' -f1
     $S ls | tail -n +2 | cut -d' ' -f1 | sort
     $S rm theirs ours
+    while $S ls --provider $P --profile second | grep -q '^theirs'; do sleep 0.05; done
     $S ls --provider $P --profile second --json
   )sh");
   EXPECT_EQ(result.code, 0) << result.err;

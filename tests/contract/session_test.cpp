@@ -10,6 +10,7 @@
 
 #include <array>
 #include <csignal>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -81,17 +82,17 @@ TEST_P(Sessions, CloseEndsTheSandboxAndIsIdempotent) {
 TEST_P(Sessions, TheListShowsOurs) {
   const auto first = connected("one");
   const auto second = connected("two", kept());
-  const auto listed_sids = [&] {
-    std::set<std::string> sids;
-    for (const SandboxInfo& info : listed()) sids.insert(info.sid);
-    return sids;
+  const auto listed_states = [&] {
+    std::map<std::string, SandboxState> states;
+    for (const SandboxInfo& info : listed()) {
+      states[info.sid] = info.state;
+      EXPECT_EQ(info.id, info.sid == first->sid() ? first->sandbox_id() : second->sandbox_id());
+    }
+    return states;
   };
-  // Some clouds' lists lag behind.
-  EXPECT_TRUE(eventually([&] { return listed_sids() == std::set{first->sid(), second->sid()}; }));
-  for (const SandboxInfo& info : listed()) {
-    EXPECT_EQ(info.state, SandboxState::running);
-    EXPECT_EQ(info.id, info.sid == first->sid() ? first->sandbox_id() : second->sandbox_id());
-  }
+  const std::map<std::string, SandboxState> both{{first->sid(), SandboxState::running},
+                                                 {second->sid(), SandboxState::running}};
+  EXPECT_TRUE(eventually([&] { return listed_states() == both; })) << "though some clouds' lists lag behind";
   const SandboxInfo told = describe(*second);
   EXPECT_EQ(told.id, second->sandbox_id());
   EXPECT_EQ(told.sid, second->sid());

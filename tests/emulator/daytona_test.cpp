@@ -1,9 +1,14 @@
 // Daytona's API and the traffic into its sandboxes, with real sandboxes behind them.
+#include "tests/agent/raw_http.h"
 #include "tests/emulator/fixtures.h"
 
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 
+#include <sys/socket.h>
+
+#include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -78,6 +83,10 @@ class DaytonaTest : public EmulatorTest {
       names.emplace_back(std::string_view(each.at("name").as_string()));
     }
     return names;
+  }
+  [[nodiscard]] std::uint16_t own_port() const {
+    const std::string url = variable("DAYTONA_API_URL");
+    return static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
   }
   void set(const std::string& settings) {
     const Answer answer = admin("POST", "/_emulator/settings?provider=daytona", settings);
@@ -575,6 +584,41 @@ TEST_F(DaytonaPorts, AreReachedByAPathOfTheToolbox) {
   EXPECT_EQ(toolbox(id_, "GET", "/proxy/8000/page", "", "").status, 401);
   const Headers token{{"X-Daytona-Preview-Token", preview().text("token")}};
   EXPECT_EQ(toolbox(id_, "GET", "/proxy/8000/page", "", "", token).body, "inside\n");
+}
+
+// Takes an upgrade, and then says nothing until its client leaves.
+constexpr const char* kSilentServer = R"(python3 -c '
+import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 9000)); s.listen()
+while True:
+    c, _ = s.accept(); head = c.recv(10000)
+    if b"pgrade: websocket" in head:
+        c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        c.recv(1)
+    else:
+        c.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    c.close()
+' > /dev/null 2>&1 &)";
+
+TEST_F(DaytonaTest, KeepsAwakeWhatAWebSocketLeadsTo) {
+  const std::string id = make_id();
+  (void)run(id, kSilentServer);
+  while (toolbox(id, "GET", "/proxy/9000/").status != 204) std::this_thread::yield();
+  std::optional<test::RawClient> client = test::RawClient::to_tcp(own_port());
+  ASSERT_TRUE(client->send("GET / HTTP/1.1\r\nHost: 9000-" + id +
+                           ".daytona.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                           "Authorization: Bearer " +
+                           key("valid", "daytona") + "\r\n\r\n"));
+  std::array<char, 12> status{};
+  ASSERT_EQ(::recv(client->fd(), status.data(), status.size(), MSG_WAITALL), 12);
+  EXPECT_EQ(std::string_view(status.data(), status.size()), "HTTP/1.1 101");
+  advance(60min);
+  EXPECT_EQ(state(id), "started");
+  client.reset();
+  while (toolbox(id, "GET", "/proxy/9000/").status != 204)
+    std::this_thread::yield();  // it serves one at a time
+  advance(15min);
+  EXPECT_EQ(state(id), "stopped");
 }
 
 TEST_F(DaytonaTest, LeavesTheStreamOfEventsOut) {

@@ -1,11 +1,14 @@
 // Runloop's API and its tunnels, with real sandboxes behind them.
 #include "sandkey/emulator/host.h"
+#include "tests/agent/raw_http.h"
 #include "tests/emulator/fixtures.h"
 
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +29,10 @@ class RunloopTest : public EmulatorTest {
       if (front->name() == "runloop") return front->cloud().accounts().named(account).key;
     }
     return {};
+  }
+  [[nodiscard]] std::uint16_t runloop_port() const {
+    const std::string url = variable("RUNLOOP_BASE_URL");
+    return static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
   }
   [[nodiscard]] Answer api(const std::string& method, const std::string& path, const std::string& body = {},
                            const std::string& account = "valid", Headers headers = {}) {
@@ -228,6 +235,16 @@ TEST_F(RunloopTest, KeepsTheDiskWhileItIsSuspended) {
   EXPECT_EQ(out(id, "echo ${A-none}", R"(,"shell_name":"s")"), "none\n");
 }
 
+TEST_F(RunloopTest, RunsTheHooksOfASuspend) {
+  const std::string id = devbox(R"({"launch_parameters":{"lifecycle":{"lifecycle_hooks":{
+      "suspend_commands":["false","echo hook > hooked","sleep 1000"],"suspend_deadline_ms":300}}}})");
+  EXPECT_EQ(post("/v1/devboxes/" + id + "/suspend").status, 200);
+  EXPECT_EQ(wait_for(id, "suspended").status, 200);
+  EXPECT_EQ(post("/v1/devboxes/" + id + "/resume").status, 200);
+  EXPECT_EQ(wait_for(id, "running").status, 200);
+  EXPECT_EQ(out(id, "cat hooked"), "hook\n");
+}
+
 TEST_F(RunloopTest, LivesAsLongAsItsEntrypoint) {
   const std::string id = devbox(R"({"entrypoint":"while [ ! -e ~/stop ]; do sleep 0.05; done"})");
   EXPECT_EQ(run(id, "touch ~/stop").status, 200);
@@ -332,6 +349,41 @@ TEST_F(RunloopTest, StreamsFromAnyByteToTheEnd) {
             "data: {\"output\":\"bad\\n\",\"offset\":4}\n\n");
 }
 
+TEST_F(RunloopTest, SaysInAStreamThatNothingHappensInIt) {
+  const std::string id = devbox(R"({"launch_parameters":{"keep_alive_time_seconds":172800}})");
+  const std::string execution = begin(id, "echo begun; sleep 1000");
+  test::RawClient client = test::RawClient::to_tcp(runloop_port());
+  ASSERT_TRUE(client.send("GET /v1/devboxes/" + id + "/executions/" + execution +
+                          "/stream_stdout_updates HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " +
+                          runloop_key("valid") + "\r\n\r\n"));
+  std::string seen;
+  while (seen.find("begun") == std::string::npos) {
+    const std::string more = client.some();
+    ASSERT_NE(more, "") << seen;
+    seen += more;
+  }
+  while (!client.readable(0ms)) advance(61s);
+  while (seen.find("\r\n0\r\n") == std::string::npos) {
+    const std::string more = client.some();
+    ASSERT_NE(more, "") << seen;
+    seen += more;
+  }
+  EXPECT_THAT(seen, HasSubstr("event: error\ndata: {\"code\":408,"));
+  EXPECT_EQ(api("GET", "/v1/devboxes/" + id + "/executions/" + execution).text("status"), "running");
+}
+
+TEST_F(RunloopTest, RunsCommandsOfAnyLength) {
+  const std::string id = devbox();
+  const std::string number = std::to_string(300'000);
+  const std::string text = "x=" + std::string(300'000, 'a') + "; echo ${#x}; exit 4";
+  for (const char* shell : {"", R"(,"shell_name":"mine")"}) {
+    const Answer done = run(id, text, shell);
+    EXPECT_EQ(done.text("stdout"), number + "\n") << done.text("stderr");
+    EXPECT_EQ(done.document.at("exit_status").as_int64(), 4);
+  }
+  EXPECT_EQ(out(id, "echo ${#x}", R"(,"shell_name":"mine")"), number + "\n");
+}
+
 TEST_F(RunloopTest, KeepsTheStateOfNamedShells) {
   const std::string id = devbox();
   const std::string shell = R"(,"shell_name":"mine")";
@@ -347,11 +399,15 @@ TEST_F(RunloopTest, RunsOneCommandOfAShellAtATime) {
   const std::string first = begin(id, "while [ ! -e go ]; do sleep 0.05; done; cd /tmp", shell);
   const std::string second = begin(id, "pwd", shell);
   const std::string path = "/v1/devboxes/" + id + "/executions/";
+  const std::string killed = begin(id, "touch /tmp/ran", shell);
+  EXPECT_EQ(api("GET", path + first).text("status"), "running");
   EXPECT_EQ(api("GET", path + second).text("status"), "queued");
+  EXPECT_EQ(post(path + killed + "/kill").text("status"), "completed");
   EXPECT_EQ(run(id, "touch go").status, 200);
   EXPECT_EQ(post(path + second + "/wait_for_status", R"({"statuses":["completed"]})").text("stdout"),
             "/tmp\n");
   EXPECT_EQ(api("GET", path + first).text("status"), "completed");
+  EXPECT_EQ(out(id, "ls /tmp", shell), "");
 }
 
 TEST_F(RunloopTest, KillsACommandOrAllItStarted) {
@@ -441,6 +497,17 @@ TEST_F(RunloopTest, UploadsPartsInAnyOrder) {
 
 // ---- Tunnels
 
+// Echoes in capitals, and keeps what the request's head was.
+constexpr const char* kUpgradingServer = R"(exec python3 -c '
+import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 9000)); s.listen()
+c, _ = s.accept(); head = b""
+while b"\r\n\r\n" not in head: head += c.recv(1)
+open("head", "wb").write(head)
+c.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+while data := c.recv(100): c.sendall(data.upper())
+')";
+
 TEST_F(RunloopTest, LetsTrafficThroughATunnelWithItsToken) {
   const std::string id = devbox();
   const std::string server =
@@ -465,6 +532,38 @@ TEST_F(RunloopTest, LetsTrafficThroughATunnelWithItsToken) {
   EXPECT_EQ(api("GET", "/v1/devboxes/" + id).document.at("tunnel").at("tunnel_key").as_string(), key);
   EXPECT_EQ(post("/v1/devboxes/" + id + "/remove_tunnel").body, "{}");
   EXPECT_EQ(get(8000, {{"X-Runloop-Tunnel-Authorization", bearer}}).status, 404);
+}
+
+TEST_F(RunloopTest, CarriesWebSocketsThroughATunnel) {
+  const std::string id = devbox(R"({"tunnel":{"auth_mode":"authenticated"}})");
+  const std::string server = begin(id, kUpgradingServer);
+  const Answer seen_by_api = api("GET", "/v1/devboxes/" + id);
+  const json::object& tunnel = seen_by_api.document.at("tunnel").as_object();
+  const std::string token(find_string(tunnel, "auth_token").value_or(""));
+  const std::string host =
+      "9000-" + std::string(find_string(tunnel, "tunnel_key").value_or("")) + ".tunnel.localhost";
+  const std::string request = "GET /ws HTTP/1.1\r\nHost: " + host +
+                              "\r\nX-Runloop-Tunnel-Authorization: Bearer " + token +
+                              "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  std::optional<test::RawClient> socket;
+  std::optional<test::RawResponse> head;
+  do {  // until it listens
+    socket.emplace(test::RawClient::to_tcp(runloop_port()));
+    ASSERT_TRUE(socket->send(request));
+    head = socket->response(true);
+    ASSERT_TRUE(head);
+  } while (head->status == 503);
+  EXPECT_EQ(head->status, 101);
+  ASSERT_TRUE(socket->send("frame"));
+  std::string echoed;
+  while (echoed.size() < 5) {
+    const std::string more = socket->some();
+    ASSERT_NE(more, "");
+    echoed += more;
+  }
+  EXPECT_EQ(echoed, "FRAME");
+  EXPECT_EQ(out(id, "grep -ci authorization head || true"), "0\n");
+  EXPECT_THAT(admin("GET", "/_emulator/journal?provider=runloop").body, Not(HasSubstr(token)));
 }
 
 TEST_F(RunloopTest, WakesForTrafficOnlyIfItIsToldTo) {

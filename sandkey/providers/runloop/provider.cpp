@@ -189,16 +189,22 @@ class RunloopProvider final : public Provider {
     co_return exposed;
   }
 
-  // Runloop lets the idle time begin anew; how long it is was said when the devbox was made.
+  // Runloop lets the idle time begin anew; how long it is was said when the devbox was made. One that is
+  // paused stays so.
   asio::awaitable<system_clock::time_point> renew(SandboxId id, std::chrono::seconds,
                                                   Deadline deadline) override {
-    std::shared_ptr<Known> known = lookup(id.value);
-    if (!known) known = co_await known_of(id.value, deadline);
+    std::chrono::seconds length{};
+    if (const std::shared_ptr<Known> known = lookup(id.value)) {
+      length = known->lease;
+    } else {
+      const Devbox devbox = co_await living(id.value, deadline);
+      length = lease_of(devbox);
+    }
     co_await devboxes_.keep_alive(id.value, deadline);
     const system_clock::time_point now = engine_.system_now();
     const std::lock_guard lock(mutex_);
     renewed_[id.value] = now;
-    co_return now + known->lease;
+    co_return now + length;
   }
 
   asio::awaitable<void> pause(SandboxId id, Deadline deadline) override {

@@ -454,6 +454,15 @@ TEST_F(RunloopProvider, RenewingBeginsTheLeaseAnew) {
   EXPECT_GE(*wait(provider->describe({"dbx_a"}, soon())).lease_end, told);
 }
 
+TEST_F(RunloopProvider, RenewingDoesNotWakeWhatIsPaused) {
+  cloud.answer({{.body = devbox("dbx_a", "suspended")},
+                {.status = 400, .body = R"({"message":"not running"})"},
+                {.body = devbox("dbx_a", "suspended")}});
+  EXPECT_THAT(failure(provider->renew({"dbx_a"}, 60s, soon())), StartsWith("invalid_argument: renewing"));
+  EXPECT_THAT(cloud.lines(), ElementsAre("GET /v1/devboxes/dbx_a", "POST /v1/devboxes/dbx_a/keep_alive",
+                                         "GET /v1/devboxes/dbx_a"));
+}
+
 TEST_F(RunloopProvider, ACommandsVariablesAreNotInRunloopsLog) {
   Devboxes boxes = devboxes();
   DevboxShell shell(boxes, "dbx_a");

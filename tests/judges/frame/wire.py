@@ -18,12 +18,13 @@ from urllib.parse import parse_qsl
 FRAMING = {"host", "connection", "content-length", "transfer-encoding", ":authority", "te", "keep-alive", "expect"}
 
 
-def admin(path, method="GET"):
-    request = urllib.request.Request(f"{os.environ['SANDKEY_EMULATOR_URL']}/_emulator/{path}", method=method,
+def admin(path, body=None):
+    request = urllib.request.Request(f"{os.environ['SANDKEY_EMULATOR_URL']}/_emulator/{path}",
+                                     data=None if body is None else json.dumps(body).encode(),
                                      headers={"X-Emulator-Key": os.environ["SANDKEY_EMULATOR_KEY"]})
     with urllib.request.urlopen(request, timeout=60) as reply:
-        body = reply.read()
-    return json.loads(body) if body else None
+        answer = reply.read()
+    return json.loads(answer) if answer else None
 
 
 class Player:

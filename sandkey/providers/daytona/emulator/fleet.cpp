@@ -294,21 +294,27 @@ asio::awaitable<void> Fleet::set_sizes(SandboxPtr sandbox, State back, Sizes siz
   co_return;
 }
 
+// The snapshot tells of a failure; the sandbox is as it was.
 asio::awaitable<void> Fleet::copy(SandboxPtr sandbox, State back, std::string name) {
-  const fs::path folder = new_folder();
-  if (back == State::started) {
-    const std::shared_ptr<Machine> machine = sandbox->machine;
-    co_await machine->local->save_files(folder, world_.engine.in(kPatience));
-  } else {
-    copy_files(sandbox->files, folder);
+  Snapshot made;
+  made.organization = sandbox->organization;
+  made.name = std::move(name);
+  made.sizes = sandbox->sizes;
+  made.holds_agent = sandbox->holds_agent;
+  made.source_sandbox = sandbox->id;
+  made.files = new_folder();
+  const std::shared_ptr<Machine> machine = sandbox->machine;
+  try {
+    if (machine) {
+      co_await machine->local->save_files(made.files, world_.engine.in(kPatience));
+    } else {
+      copy_files(sandbox->files, made.files);
+    }
+  } catch (const Error& error) {
+    made.state = "error";
+    made.error_reason = error.what();
   }
-  snapshots_.add({.organization = sandbox->organization,
-                  .name = std::move(name),
-                  .sizes = sandbox->sizes,
-                  .holds_agent = sandbox->holds_agent,
-                  .source_sandbox = sandbox->id,
-                  .files = folder},
-                 world_.clock.now());
+  snapshots_.add(std::move(made), world_.clock.now());
   sandbox->state = back;
 }
 
@@ -413,7 +419,9 @@ asio::awaitable<json::object> Fleet::create(Caller caller, CreateRequest request
 
 asio::awaitable<void> Fleet::start(SandboxPtr sandbox) {
   if (!check_start(sandbox->condition())) co_return;
-  require_room(sandbox->organization, sandbox->sizes);
+  Sizes more = sandbox->sizes;
+  if (sandbox->state != State::archived) more.disk = 0;  // it has that already
+  require_room(sandbox->organization, more);
   if (sandbox->state == State::archived) sandbox->state = State::restoring;
   begin(sandbox, State::started);
   Work work = [this, sandbox] { return boot(sandbox); };

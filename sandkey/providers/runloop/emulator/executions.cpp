@@ -2,6 +2,7 @@
 
 #include "sandkey/base/error.h"
 #include "sandkey/emulator/random_text.h"
+#include "sandkey/providers/runloop/emulator/text_file.h"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,8 @@ namespace emu = sandkey::emulator;
 
 constexpr std::chrono::seconds kPatience{30};
 constexpr int kKilled = 128 + SIGKILL;
+constexpr std::size_t kLongestWord = std::size_t{100} * 1024;
+constexpr std::size_t kFileDigits = 16;
 constexpr std::string_view kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // A named shell is one bash for each command, which takes over from the one before it through a file: folder,
@@ -36,6 +39,11 @@ __runloop_keep() {
 trap __runloop_keep EXIT
 eval "$__runloop_command"
 )sh";
+
+// What the agent says of a command that has just ended.
+bool has_ended(const Error& error) {
+  return error.code() == ErrorCode::not_found || error.code() == ErrorCode::conflict;
+}
 
 }  // namespace
 
@@ -86,17 +94,24 @@ ExecutionPtr Executions::start(CommandRequest request) {
   execution->local = local_;
   executions_[execution->request.id] = execution;
   order_.push_back(execution->request.id);
-  if (order_.size() > kMost) {
-    executions_.erase(order_.front());
-    order_.pop_front();
-  }
+  if (order_.size() > kMost) forget_oldest();
   if (execution->request.shell.empty()) {
     execution->status = ExecutionStatus::running;
     tasks_.spawn(run(*this, execution));
   } else {
-    tasks_.spawn(run_in_turn(*this, execution, shell(execution->request.shell)));
+    const std::shared_ptr<Shell> named = shell(execution->request.shell);
+    if (named->commands++ == 0) execution->status = ExecutionStatus::running;
+    tasks_.spawn(run_in_turn(*this, execution, named));
   }
   return execution;
+}
+
+void Executions::forget_oldest() {
+  const auto oldest =
+      std::ranges::find_if(order_, [this](const std::string& id) { return executions_.at(id)->over(); });
+  if (oldest == order_.end()) return;
+  executions_.erase(*oldest);
+  order_.erase(oldest);
 }
 
 ExecutionPtr Executions::find(const std::string& id) const {
@@ -105,18 +120,19 @@ ExecutionPtr Executions::find(const std::string& id) const {
 }
 
 // A process without a clean environment would inherit the agent's.
-ExecCommand Executions::command_of(const CommandRequest& request, const std::string& state_file) const {
+ExecCommand Executions::command_of(bool attach_stdin, const std::string& text,
+                                   const std::string& state_file) const {
   ExecCommand command;
   command.argv = {"/usr/bin/env", "-i"};
   for (const auto& [name, value] : environment_) command.argv.push_back(name + "=" + value);
   if (state_file.empty()) {
-    command.argv.insert(command.argv.end(), {"/bin/bash", "-c", request.command});
+    command.argv.insert(command.argv.end(), {"/bin/bash", "-c", text});
   } else {
     command.argv.insert(command.argv.end(),
-                        {"/bin/bash", "-c", std::string(kInShell), "bash", state_file, request.command});
+                        {"/bin/bash", "-c", std::string(kInShell), "bash", state_file, text});
   }
   command.cwd = home_;
-  command.input = request.attach_stdin;
+  command.input = attach_stdin;
   command.linger = std::chrono::seconds(0);
   return command;
 }
@@ -131,11 +147,22 @@ asio::awaitable<void> Executions::run_in_turn(Executions& self, ExecutionPtr exe
   const Turnstile::Pass pass = co_await shell->turns.enter();
   std::string state_file = shell->state_file;
   co_await self.follow(execution, std::move(state_file));
+  --shell->commands;
+}
+
+// The kernel limits a word of a command line to 128 KiB; a longer command is read from a file.
+asio::awaitable<std::string> Executions::shortened(const Execution& execution) {
+  if (execution.request.command.size() <= kLongestWord) co_return execution.request.command;
+  const std::string file = "/tmp/.command-" + emu::random_hex(engine_, kFileDigits);
+  std::string text = execution.request.command;
+  co_await write_text(execution.local->agent(), file, std::move(text), engine_.in(kPatience));
+  co_return "eval \"$(cat " + file + "; rm -f " + file + ")\"";
 }
 
 // To its end, which a sandbox that goes is as well.
 asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string state_file) {
-  if (execution->killed || !execution->local) {
+  if (execution->over()) co_return;  // it was killed before its turn came
+  if (!execution->local) {
     complete(*execution, kKilled);
     co_return;
   }
@@ -148,10 +175,12 @@ asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string sta
   };
   int exit_status = kKilled;
   try {
-    execution->stream = execution->local->agent().exec(command_of(execution->request, state_file));
     execution->status = ExecutionStatus::running;
     execution->changed.notify_all();
     if (on_change) on_change(*execution);
+    const std::string text = co_await shortened(*execution);
+    execution->stream =
+        execution->local->agent().exec(command_of(execution->request.attach_stdin, text, state_file));
     std::function<void()> on_started = [&execution] {
       execution->started = true;
       execution->changed.notify_all();
@@ -172,6 +201,7 @@ asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string sta
 void Executions::complete(Execution& execution, int exit_status) {
   execution.exit_status = exit_status;
   execution.status = ExecutionStatus::completed;
+  execution.stream.reset();
   execution.local.reset();
   execution.changed.notify_all();
   if (on_change) on_change(execution);
@@ -183,19 +213,23 @@ asio::awaitable<void> Executions::wait(ExecutionPtr execution) {
 
 asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) {
   if (execution->over()) co_return;
-  execution->killed = true;
-  if (!execution->stream) co_return;  // it waits for its turn, and will not run
-  const std::shared_ptr<emu::LocalSandbox> local = execution->local;
+  if (execution->status == ExecutionStatus::queued) {
+    complete(*execution, kKilled);
+    co_return;
+  }
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return;
+  // It may complete meanwhile.
+  const std::shared_ptr<emu::LocalSandbox> local = execution->local;
+  const std::shared_ptr<AgentStream> stream = execution->stream;
   try {
     if (with_group) {
-      co_await execution->stream->kill();
+      co_await stream->kill();
     } else {
-      co_await execution->stream->signal_alone(SIGKILL);
+      co_await stream->signal_alone(SIGKILL);
     }
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::conflict) throw;
+    if (!has_ended(error)) throw;
   }
   const Deadline soon = engine_.in(kPatience);
   while (!execution->over() && engine_.steady_now() < soon)
@@ -203,17 +237,24 @@ asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) 
 }
 
 asio::awaitable<bool> Executions::send(ExecutionPtr execution, InputRequest input) {
+  if (execution->status == ExecutionStatus::queued) co_return false;
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return false;
   const std::shared_ptr<emu::LocalSandbox> local = execution->local;
+  const std::shared_ptr<AgentStream> stream = execution->stream;
   bool taken = true;
-  if (input.text) {
-    const void* const data = input.text->data();
-    const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), input.text->size());
-    taken = co_await execution->stream->write(bytes);
+  try {
+    if (input.text) {
+      const void* const data = input.text->data();
+      const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), input.text->size());
+      taken = co_await stream->write(bytes);
+    }
+    if (input.signal == Signal::eof) co_await stream->close_input();
+    if (input.signal == Signal::interrupt) co_await stream->signal(SIGINT);
+  } catch (const Error& error) {
+    if (!has_ended(error)) throw;
+    taken = false;
   }
-  if (input.signal == Signal::eof) co_await execution->stream->close_input();
-  if (input.signal == Signal::interrupt) co_await execution->stream->signal(SIGINT);
   co_return taken;
 }
 

@@ -41,10 +41,9 @@ struct Execution {
   int exit_status = 0;                 // once it is completed
   std::array<Output, 2> outputs = {};  // stdout, stderr
   AsyncEvent changed;                  // notified when it wrote something or its status is another
-  bool killed = false;                 // to be killed as soon as it runs
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
-  std::unique_ptr<AgentStream> stream = {};
-  bool started = false;  // the stream can be spoken to
+  std::shared_ptr<AgentStream> stream = {};  // its agent is the sandbox's: it must go first
+  bool started = false;                      // the stream can be spoken to
 
   [[nodiscard]] bool over() const noexcept { return status == ExecutionStatus::completed; }
 };
@@ -53,8 +52,8 @@ using ExecutionPtr = std::shared_ptr<Execution>;
 // On one thread.
 class Executions {
  public:
-  // The newest of them are remembered.
-  static constexpr std::size_t kMost = 10'000;
+  // So many are remembered, the newest and those that have not completed.
+  static constexpr std::size_t kMost = 1000;
 
   Executions(Engine& engine, asio::any_io_executor executor);
 
@@ -69,9 +68,10 @@ class Executions {
   [[nodiscard]] ExecutionPtr find(const std::string& id) const;
 
   asio::awaitable<void> wait(ExecutionPtr execution);
-  // The process, or all that it started with it; nothing for one that has completed.
+  // The process, or all that it started with it; one that waits for its turn gets none. Nothing for one that
+  // has completed.
   asio::awaitable<void> kill(ExecutionPtr execution, bool with_group);
-  // False if nothing takes it any more.
+  // False if nothing takes it yet, or any more.
   asio::awaitable<bool> send(ExecutionPtr execution, InputRequest input);
 
   [[nodiscard]] const std::string& home() const noexcept { return home_; }
@@ -82,6 +82,7 @@ class Executions {
   struct Shell {
     explicit Shell(const asio::any_io_executor& executor) : turns(executor) {}
     Turnstile turns;
+    std::size_t commands = 0;  // that run or wait
     std::string state_file;
   };
 
@@ -89,9 +90,12 @@ class Executions {
   static asio::awaitable<void> run_in_turn(Executions& self, ExecutionPtr execution,
                                            std::shared_ptr<Shell> shell);
   asio::awaitable<void> follow(ExecutionPtr execution, std::string state_file);
+  asio::awaitable<std::string> shortened(const Execution& execution);
   void complete(Execution& execution, int exit_status);
   std::shared_ptr<Shell> shell(const std::string& name);
-  [[nodiscard]] ExecCommand command_of(const CommandRequest& request, const std::string& state_file) const;
+  void forget_oldest();
+  [[nodiscard]] ExecCommand command_of(bool attach_stdin, const std::string& command,
+                                       const std::string& state_file) const;
 
   Engine& engine_;
   asio::any_io_executor executor_;

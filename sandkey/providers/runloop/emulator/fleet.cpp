@@ -55,6 +55,12 @@ std::uint64_t size_of(const fs::path& folder) {
   return total;
 }
 
+// What is kept of its outputs in logs.
+std::string ending_of(const Execution& execution) {
+  std::string text(last_lines(execution.outputs[0].bytes, kDefaultLastLines).text);
+  return text.append(last_lines(execution.outputs[1].bytes, kDefaultLastLines).text);
+}
+
 std::shared_ptr<AsyncEvent> changed_of(const DevboxPtr& devbox) {
   return {devbox, &devbox->changed};
 }
@@ -207,6 +213,9 @@ DevboxPtr Fleet::create(const Account& account, CreateRequest request, Texts sec
   }
   json::object inherited = devbox->blueprint ? devbox->blueprint->request.launch : json::object();
   devbox->launch = parse_launch(request.launch, inherited);
+  if (devbox->snapshot && find(devbox->launch.shown, "user_parameters") == nullptr) {
+    devbox->launch.user = devbox->snapshot->user;
+  }
   require_room(account);
   for (auto& [variable, value] : secrets) request.environment[variable] = std::move(value);
   devbox->id = "dbx_" + emu::random_text(world_.engine, kIdLength, kLetters);
@@ -290,7 +299,7 @@ asio::awaitable<bool> Fleet::run_launch_commands(DevboxPtr devbox) {
     LogLine line;
     line.source = "setup_commands";
     line.command = command;
-    line.message = execution->outputs[0].bytes + execution->outputs[1].bytes;
+    line.message = ending_of(*execution);
     line.exit_code = execution->exit_status;
     log(*devbox, std::move(line));
     if (execution->exit_status != 0) co_return false;
@@ -431,13 +440,28 @@ void Fleet::suspend(const DevboxPtr& devbox) {
   tasks_.spawn(put_away(*this, devbox));
 }
 
+// Whatever they come to, it is suspended when their time is over.
+asio::awaitable<void> Fleet::run_suspend_commands(DevboxPtr devbox) {
+  const Deadline end = world_.engine.in(devbox->launch.suspend_patience);
+  for (const std::string& command : devbox->launch.suspend_commands) {
+    CommandRequest request;
+    request.command = command;
+    const ExecutionPtr execution = devbox->executions.start(std::move(request));
+    while (!execution->over() && world_.engine.steady_now() < end) {
+      (void)co_await execution->changed.wait_until(end);
+    }
+  }
+}
+
 // Its disk stays, its processes do not.
 asio::awaitable<void> Fleet::put_away(Fleet& self, DevboxPtr devbox) {
   const std::shared_ptr<emu::LocalSandbox> local = devbox->local;
   const SavedFilesPtr files = self.new_folder();
   bool saved = false;
   try {
+    co_await self.run_suspend_commands(devbox);
     const Deadline deadline = self.world_.engine.in(kPatience);
+    co_await local->end_processes(deadline);
     co_await local->save_files(files->folder(), deadline);
     co_await local->destroy(deadline);
     saved = true;
@@ -493,6 +517,7 @@ asio::awaitable<void> Fleet::copy_files(Fleet& self, DevboxPtr devbox, SnapshotP
   } catch (const Error& thrown) {
     error = thrown.what();
   }
+  if (devbox->over() && error.empty()) error = "The devbox ended while the snapshot was taken";
   --devbox->snapshots_in_progress;
   if (snapshot->status == SnapshotStatus::deleted) {
     // It was not waited for.
@@ -537,8 +562,7 @@ asio::awaitable<void> Fleet::run_setup_commands(BlueprintPtr blueprint) {
       request.command = command;
       const ExecutionPtr execution = executions.start(std::move(request));
       co_await executions.wait(execution);
-      blueprint->logs.push_back(
-          {.time = world_.clock.now(), .message = execution->outputs[0].bytes + execution->outputs[1].bytes});
+      blueprint->logs.push_back({.time = world_.clock.now(), .message = ending_of(*execution)});
       if (execution->exit_status == 0) continue;
       blueprint->failure_reason = "build_failed";
       break;

@@ -80,6 +80,7 @@ class Fleet {
   asio::awaitable<void> delay(DevboxPtr devbox);
   asio::awaitable<void> load(DevboxPtr devbox, Deadline deadline);
   asio::awaitable<bool> run_launch_commands(DevboxPtr devbox);
+  asio::awaitable<void> run_suspend_commands(DevboxPtr devbox);
   asio::awaitable<void> run_setup_commands(BlueprintPtr blueprint);
   void start_running(const DevboxPtr& devbox);
   void arm(const DevboxPtr& devbox);

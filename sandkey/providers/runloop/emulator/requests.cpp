@@ -150,8 +150,10 @@ void read_lifecycle(const json::object& launch, LaunchParameters& made) {
     made.wakes_on_http = parse_flag(*triggers, "http").value_or(false);
   }
   if (const json::object* hooks = parse_object(*lifecycle, "lifecycle_hooks")) {
-    (void)parse_text_list(*hooks, "suspend_commands");
-    (void)parse_integer(*hooks, "suspend_deadline_ms", 0, kMaxHookDeadline);
+    made.suspend_commands = parse_text_list(*hooks, "suspend_commands");
+    if (const auto patience = parse_integer(*hooks, "suspend_deadline_ms", 0, kMaxHookDeadline)) {
+      made.suspend_patience = std::chrono::milliseconds(*patience);
+    }
   }
 }
 
@@ -185,6 +187,17 @@ void read_mounts(const json::object& body, Texts& files) {
     const std::string type = require_text(mount.get_object(), "type");
     if (type != "file_mount") throw not_emulated("A mount of type '" + type + "'");
     read_file_mount(mount.get_object(), files);
+  }
+}
+
+// What the request has besides that a devbox would miss.
+void refuse_what_is_missing(const json::object& body) {
+  for (const std::string_view key : {"code_mounts", "gateways", "mcp"}) {
+    const json::value* value = member(body, key);
+    if (value == nullptr) continue;
+    const bool empty = (value->is_array() && value->get_array().empty()) ||
+                       (value->is_object() && value->get_object().empty());
+    if (!empty) throw not_emulated("'" + std::string(key) + "'");
   }
 }
 
@@ -299,6 +312,7 @@ CreateRequest parse_create(const json::object& body) {
   request.metadata = parse_texts(body, "metadata").value_or(Texts());
   request.files = parse_texts(body, "file_mounts").value_or(Texts());
   read_mounts(body, request.files);
+  refuse_what_is_missing(body);
   if (const json::object* launch = parse_object(body, "launch_parameters")) request.launch = *launch;
   if (const json::object* tunnel = parse_object(body, "tunnel")) request.tunnel = parse_tunnel(*tunnel);
   return request;

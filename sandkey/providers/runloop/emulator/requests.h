@@ -55,6 +55,8 @@ struct LaunchParameters {
   bool wakes_on_http = false;                          // lifecycle.resume_triggers.http
   bool flexible = false;                               // begins as queued
   std::vector<std::string> launch_commands = {};
+  std::vector<std::string> suspend_commands = {};      // what they come to does not matter
+  std::chrono::milliseconds suspend_patience{30'000};  // for all of them
 };
 // `own` wins over `inherited`, member by member.
 [[nodiscard]] LaunchParameters parse_launch(const json::object& own, const json::object& inherited);

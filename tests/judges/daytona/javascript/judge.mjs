@@ -490,6 +490,35 @@ await check('volumes: made, asked for by sandboxes, deleted', async () => {
   await thrown(daytona.volume.get('judged-volume'), DaytonaNotFoundError)
 }, 60)
 
+// ---- What the cloud can be like
+
+const settings = (wanted) => admin('POST', 'settings?provider=daytona', wanted)
+await check('settings: creates take time, and are waited for', async () => {
+  await settings({ create_seconds: 0.5 })
+  const made = daytona.create({ name: 'patience' })
+  await until('it is on its way', async () => ['creating', 'started'].includes((await daytona.get('patience').catch(() => ({}))).state))
+  const sandbox = await made
+  assert.equal(sandbox.state, 'started')
+  const looks = (await requests('GET /api/sandbox/{id}')).length
+  assert.ok(looks > 3, `${looks} looks`)
+  await settings({ create_seconds: 0 })
+  await gone(sandbox)
+})
+await check('settings: maintenance, for everybody', async () => {
+  await settings({ maintenance: true })
+  for (const work of [() => daytona.create(), () => ids(), () => daytona.snapshot.list()]) {
+    await thrown(work(), DaytonaServiceUnavailableError, /maintenance/i)
+  }
+  await settings({ maintenance: false })
+  await ids()
+})
+await check('settings: too many keys that are none', async () => {
+  await settings({ failed_auths_per_minute: 0 })
+  const error = await thrown(ids({}, as('unknown')), DaytonaRateLimitError, /Too Many Requests/)
+  assert.ok(Number(error.headers['retry-after']) > 0)
+  await settings({ failed_auths_per_minute: 1000 })
+})
+
 // ---- What goes wrong on the way
 
 const ERROR = { path: '/api/sandbox', timestamp: '2026-01-01T00:00:00.000Z' }

@@ -5,9 +5,11 @@ import os from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { ComputerUseApi } from '@daytona/toolbox-api-client'
 import {
-  Daytona, DaytonaBadRequestError, DaytonaConflictError, DaytonaConnectionError, DaytonaError,
-  DaytonaFileNotFoundError, DaytonaGoneError, DaytonaNotFoundError, DaytonaTimeoutError,
+  Daytona, DaytonaBadRequestError, DaytonaConflictError, DaytonaConnectionError, DaytonaError, DaytonaFileNotFoundError, DaytonaGoneError,
+  DaytonaInternalServerError, DaytonaLspServerNotInitializedError, DaytonaNotFoundError, DaytonaServiceUnavailableError,
+  DaytonaTimeoutError,
 } from '@daytonaio/sdk'
 import { alive, check, emulated, fail, finish, raw, text, thrown, until } from './kit.mjs'
 
@@ -174,7 +176,11 @@ await check('interpreter: contexts', async () => {
 })
 await check('interpreter: time runs out', async () => {
   const context = await codeInterpreter.createContext()
-  await thrown(codeInterpreter.runCode('while True: pass', { context, timeout: 1 }), DaytonaError)
+  // A cell that lets itself be interrupted ends for this SDK as one that is done, before the close code comes.
+  assert.deepEqual(await codeInterpreter.runCode('while True: pass', { context, timeout: 1 }), { stdout: '', stderr: '' })
+  assert.equal((await codeInterpreter.runCode('print("alive")', { context })).stdout, 'alive\n')
+  const stubborn = 'import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass'
+  await thrown(codeInterpreter.runCode(stubborn, { context, timeout: 1 }), DaytonaTimeoutError)
   await codeInterpreter.deleteContext(context)
 })
 
@@ -333,6 +339,44 @@ await check('git: a repository of its own, branches, history, and a clone', asyn
   await thrown(git.clone(`${home}/no-such.git`, 'again'), DaytonaError)
   await thrown(git.status('no-such'), DaytonaError)
 }, 60)
+
+await check('git: made, configured, restored, reset', async () => {
+  await git.init('own', false, 'trunk')
+  assert.equal((await git.status('own')).currentBranch, 'trunk')
+  await git.configureUser('N M', 'n@m.example', 'local', 'own')
+  assert.equal(await git.getConfig('user.name', 'local', 'own'), 'N M')
+  await git.setConfig('core.pager', 'cat', 'local', 'own')
+  assert.equal(await git.getConfig('core.pager', 'local', 'own'), 'cat')
+  await git.remoteAdd('own', 'origin', `${home}/origin.git`)
+  assert.equal(await git.remoteGet('own', 'origin'), `${home}/origin.git`)
+  await files.uploadFile(Buffer.from('1\n'), 'own/f')
+  await git.add('own', ['f'])
+  await git.commit('own', 'First', 'A B', 'a@b.example')
+  await files.uploadFile(Buffer.from('2\n'), 'own/f')
+  await git.restore('own', ['f'])
+  assert.equal(`${await files.downloadFile('own/f')}`, '1\n')
+  await files.uploadFile(Buffer.from('3\n'), 'own/f')
+  await git.add('own', ['f'])
+  await git.reset('own', 'hard')
+  assert.equal(`${await files.downloadFile('own/f')}`, '1\n')
+  await git.dangerouslyAuthenticate('somebody', 'secret', 'git.example')
+})
+
+// ---- What is not there
+
+await check('a desktop, and language servers', async () => {
+  for (const name of Object.getOwnPropertyNames(ComputerUseApi.prototype).filter((each) => each !== 'constructor')) {
+    await thrown(sandbox.computerUse.apiClient[name](1, 1, 1, 1), DaytonaServiceUnavailableError, /not available/)
+  }
+  const server = await sandbox.createLspServer('python', 'own')
+  await thrown(server.start(), DaytonaInternalServerError, /executable file not found/)
+  for (const work of [
+    () => server.didOpen('own/f'), () => server.didClose('own/f'), () => server.documentSymbols('own/f'), () => server.sandboxSymbols('x'),
+    () => server.completions('own/f', { line: 0, character: 0 }), () => server.stop(),
+  ]) {
+    await thrown(work(), DaytonaLspServerNotInitializedError)
+  }
+})
 
 // ---- Whose it is
 

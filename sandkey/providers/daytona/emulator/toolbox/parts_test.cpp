@@ -3,7 +3,6 @@
 #include "sandkey/providers/daytona/emulator/toolbox/file_info.h"
 #include "sandkey/providers/daytona/emulator/toolbox/git.h"
 #include "sandkey/providers/daytona/emulator/toolbox/interpreter/interpreter.h"
-#include "sandkey/providers/daytona/emulator/toolbox/proxy.h"
 #include "sandkey/providers/daytona/emulator/toolbox/ptys.h"
 #include "sandkey/providers/daytona/emulator/toolbox/requests.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
@@ -172,14 +171,6 @@ TEST(Ports, AreThoseThatListen) {
   EXPECT_TRUE(parse_listening_ports("").empty());
 }
 
-TEST(Proxying, FindsThePortInThePath) {
-  EXPECT_EQ(parse_proxy_path("/proxy/3000/a/b"), (ProxyTarget{3000, "/a/b"}));
-  EXPECT_EQ(parse_proxy_path("/proxy/3000"), (ProxyTarget{3000, "/"}));
-  EXPECT_EQ(parse_proxy_path("/proxy/x/a"), (ProxyTarget{0, "/a"}));
-  EXPECT_EQ(parse_proxy_path("/proxy/65536/"), (ProxyTarget{0, "/"}));
-  EXPECT_EQ(parse_proxy_path("/proxies/1"), std::nullopt);
-}
-
 TEST(Ptys, TellHowTheyEnded) {
   const auto reason = [](int code) { return std::string(pty_exit(code).at("exitReason").as_string()); };
   EXPECT_EQ(pty_exit(0), (json::object{{"exitCode", 0}}));
@@ -266,9 +257,7 @@ TEST(Routes, AreNamedForTheJournal) {
   EXPECT_THAT(ToolboxServer::routes(), Contains("POST /process/execute"));
   EXPECT_EQ(ToolboxServer::route_of("GET", "/port/3000/in-use?x=1"), "GET /port/{port}/in-use");
   EXPECT_EQ(ToolboxServer::route_of("GET", "/process/execute"), std::nullopt);
-  EXPECT_EQ(ToolboxServer::route_of("PUT", "/proxy/3000/x"), kProxyRoute);
   EXPECT_EQ(ToolboxServer::route_of("GET", "/process/pty/create-connect"), "GET /process/pty/create-connect");
-  EXPECT_THAT(ToolboxServer::routes(), Contains(kProxyRoute));
 }
 
 }  // namespace

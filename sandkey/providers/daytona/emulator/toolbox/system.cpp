@@ -72,10 +72,10 @@ std::set<std::uint16_t> parse_listening_ports(std::string_view table) {
   return ports;
 }
 
-asio::awaitable<std::set<std::uint16_t>> listening_ports(MachineView& view) {
+asio::awaitable<std::set<std::uint16_t>> System::listening() {
   std::set<std::uint16_t> ports;
   for (const char* const table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-    const std::string text = co_await read_table(view, table);
+    const std::string text = co_await read_table(view_, table);
     ports.merge(parse_listening_ports(text));
   }
   co_return ports;
@@ -139,7 +139,7 @@ asio::awaitable<void> System::metrics(net::HttpExchange& exchange) {
 
 asio::awaitable<void> System::ports(net::HttpExchange& exchange) {
   json::array list;
-  const std::set<std::uint16_t> found = co_await listening_ports(view_);
+  const std::set<std::uint16_t> found = co_await listening();
   for (const std::uint16_t port : found) {
     if (port >= kFirstPort && port <= kLastPort) list.emplace_back(port);
   }
@@ -155,7 +155,7 @@ asio::awaitable<void> System::port_in_use(net::HttpExchange& exchange, std::stri
     throw bad_request("invalid port: must be a number");
   if (number < kFirstPort || number > kLastPort)
     throw bad_request("port out of range: must be between 3000 and 9999");
-  const std::set<std::uint16_t> ports = co_await listening_ports(view_);
+  const std::set<std::uint16_t> ports = co_await listening();
   json::object answer;
   answer["isInUse"] = ports.contains(number);
   co_await reply_json(exchange, std::move(answer));

@@ -1,4 +1,4 @@
-// What the daemon says of its sandbox, and the way to the ports in it.
+// What the daemon says of its sandbox.
 #pragma once
 
 #include "sandkey/emulator/machine/usage.h"
@@ -20,9 +20,6 @@ inline constexpr const char* kDaemonVersion = "v0.218.0";
 // The ports that listen, of /proc/net/tcp and /proc/net/tcp6.
 [[nodiscard]] std::set<std::uint16_t> parse_listening_ports(std::string_view table);
 
-// Those of the sandbox.
-[[nodiscard]] asio::awaitable<std::set<std::uint16_t>> listening_ports(MachineView& view);
-
 // Throws ToolboxError. On one thread; the view must outlive it.
 class System {
  public:
@@ -39,6 +36,8 @@ class System {
   asio::awaitable<void> port_in_use(net::HttpExchange& exchange, std::string port);
 
  private:
+  asio::awaitable<std::set<std::uint16_t>> listening();
+
   MachineView& view_;
   machine::UsageMeter meter_;
 };

@@ -11,7 +11,6 @@
 #include "sandkey/providers/daytona/emulator/toolbox/files.h"
 #include "sandkey/providers/daytona/emulator/toolbox/git.h"
 #include "sandkey/providers/daytona/emulator/toolbox/interpreter/interpreter.h"
-#include "sandkey/providers/daytona/emulator/toolbox/proxy.h"
 #include "sandkey/providers/daytona/emulator/toolbox/ptys.h"
 #include "sandkey/providers/daytona/emulator/toolbox/sessions.h"
 #include "sandkey/providers/daytona/emulator/toolbox/system.h"
@@ -108,10 +107,6 @@ class ToolboxServer::Impl {
   }
 
   asio::awaitable<void> route(HttpExchange& exchange, const std::string& path) {
-    if (std::optional<ProxyTarget> target = parse_proxy_path(path)) {
-      co_await pass_to_port(exchange, view_, std::move(*target));
-      co_return;
-    }
     std::optional<Router::Match> match = router_.match(exchange.method(), path);
     if (match) {
       co_await (*match->handler)(exchange, std::move(match->arguments));
@@ -262,9 +257,7 @@ asio::awaitable<void> ToolboxServer::close() {
 std::vector<std::string> ToolboxServer::routes() {
   Router router;
   Impl::add_routes(router, nullptr);
-  std::vector<std::string> names = router.routes();
-  names.emplace_back(kProxyRoute);
-  return names;
+  return router.routes();
 }
 
 std::optional<std::string> ToolboxServer::route_of(std::string_view method, std::string_view path) {
@@ -273,7 +266,6 @@ std::optional<std::string> ToolboxServer::route_of(std::string_view method, std:
     Impl::add_routes(router, nullptr);
     return router;
   }();
-  if (parse_proxy_path(path)) return kProxyRoute;
   const std::optional<Router::Match> match = kRouter.match(method, path);
   return match ? std::optional(*match->route) : std::nullopt;
 }

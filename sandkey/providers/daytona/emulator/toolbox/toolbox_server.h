@@ -19,7 +19,7 @@
 namespace sandkey::daytona_toolbox {
 
 // On one thread, that of `executor`, which must be the one its exchanges come from. It lets everybody in, as
-// the daemon does: who may is for the proxy before it to say.
+// the daemon does: who may is for the proxy before it to say, which also knows the way to ports (/proxy/...).
 class ToolboxServer {
  public:
   // `agent` must have been greeted, and outlive it; give it a sandbox check, so that a sandbox that is gone

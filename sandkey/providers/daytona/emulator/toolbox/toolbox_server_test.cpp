@@ -547,11 +547,12 @@ TEST_F(ToolboxInterpreter, ErrorsAreToldAndAreNoFailures) {
   EXPECT_EQ(cell.out, "before");
   EXPECT_EQ(cell.error.at("name"), "ValueError");
   EXPECT_EQ(cell.error.at("value"), "no");
-  EXPECT_THAT(std::string(cell.error.at("traceback").as_string()),
-              StartsWith("Traceback (most recent call last):"));
+  EXPECT_EQ(cell.error.at("traceback"),
+            "Traceback (most recent call last):\n  File \"<stdin>\", line 4\n  File \"<stdin>\", line 2\n"
+            "ValueError: no\n");
   EXPECT_EQ(cell.close.code, 1000);
   EXPECT_EQ(run("1 +").error.at("name"), "SyntaxError");
-  EXPECT_EQ(run("raise SystemExit(1)").error.at("name"), "SystemExit");
+  EXPECT_TRUE(run("raise SystemExit(1)").error.empty()) << "that is a way to end a cell";
   EXPECT_EQ(run("print('still there')").out, "still there\n");
 }
 
@@ -735,19 +736,6 @@ TEST_F(Toolbox, PortsThatListenAreSeen) {
   EXPECT_EQ(get("/port").body, R"({"ports":[3456]})");
   expect_error(get("/port/80/in-use"), 400, "BAD_REQUEST");
   expect_error(get("/port/x/in-use"), 400, "BAD_REQUEST");
-}
-
-TEST_F(Toolbox, WhatListensInsideIsReachedThroughTheProxy) {
-  write("site/page.txt", "hello");
-  (void)output_of(
-      "cd site; python3 -m http.server 3457 --bind 127.0.0.1 >/dev/null 2>&1 & "
-      "until (exec 3<>/dev/tcp/127.0.0.1/3457) 2>/dev/null; do sleep 0.05; done");
-  const Reply page = get("/proxy/3457/page.txt?x=1");
-  EXPECT_EQ(page.status, 200);
-  EXPECT_EQ(page.body, "hello");
-  EXPECT_EQ(send("POST", "/proxy/3457/page.txt", "x").status, 501) << "the answer of what listens there";
-  expect_error(get("/proxy/3458/"), 502, "BAD_GATEWAY");
-  expect_error(get("/proxy/x/"), 400, "BAD_REQUEST");
 }
 
 // ---- Git

@@ -14,6 +14,7 @@ import traceback
 import types
 
 MAX_TEXT = 8 * 1024
+CELL = "<cell>"
 
 
 class Output(io.TextIOBase):
@@ -57,19 +58,31 @@ class Channel:
             data = data[self._file.write(data) :]
 
 
+def explain(error):
+    """The lines of the cell itself, as the cloud's worker shows them: without files that its user does not know."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == CELL]
+    last = f"{type(error).__name__}: {error}\n"
+    if not frames:
+        return last
+    return "".join(
+        ["Traceback (most recent call last):\n", *(f'  File "<stdin>", line {frame.lineno}\n' for frame in frames), last]
+    )
+
+
 def run(code, space, channel):
     """Gives the word that ends the cell."""
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        exec(compile(code, "<cell>", "exec"), space)
+        exec(compile(code, CELL, "exec"), space)
     except KeyboardInterrupt:
         return "interrupted"
+    except SystemExit:  # a way to end a cell, and no failure
+        pass
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        here = error.__traceback__ and error.__traceback__.tb_next  # without this function
-        lines = traceback.format_exception(type(error), error, here)
         sys.stdout.flush()
-        channel.tell(type="error", name=type(error).__name__, value=str(error), traceback="".join(lines))
+        sys.stderr.flush()
+        channel.tell(type="error", name=type(error).__name__, value=str(error), traceback=explain(error))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return "completed"
