@@ -242,7 +242,10 @@ TEST(GrpcMethods, ShowTheirRequestsAsJson) {
   mask.add_paths("a");
   const std::string good = frame(mask.SerializeAsString());
   EXPECT_EQ(methods.to_json_lines("Service/Do", good + good), "\"a\"\n\"a\"\n");
-  EXPECT_EQ(methods.to_json_lines("Service/Do", good + good.substr(0, 6)), "\"a\"\n{\"@cut\": true}\n");
+  mask.add_paths("b");
+  const std::string cut = frame(mask.SerializeAsString());
+  EXPECT_EQ(methods.to_json_lines("Service/Do", good + cut.substr(0, cut.size() - 1)),
+            "\"a\"\n\"a\"\n{\"@cut\": true}\n");
   EXPECT_EQ(methods.to_json_lines("Service/Do", frame("\xff")), "{\"@malformed\": true}\n");
   EXPECT_EQ(methods.to_json_lines("Service/Do", std::string("\1\0\0\0\0", 5)), "{\"@malformed\": true}\n");
   EXPECT_EQ(methods.to_json_lines("tunnel", "as it is"), "as it is");
