@@ -416,6 +416,26 @@ def _():
         same((len(lines), lines[0], lines[-1]), (50000, "1", "50000"))
 
 
+@check("faults: input that breaks off goes on where it was, and is not written twice")
+def _():
+    data = bytes(range(256)) * 8000
+    with sandbox() as made:
+        for n, broken in enumerate(({"kind": "grpc_status", "grpc_status": 14, "message": "soon"}, {"kind": "drop_after"})):
+            since = last_number()
+            fault("TaskCommandRouter/TaskExecStdinWriteStream", broken)
+            made.filesystem.write_bytes(data, f"/tmp/{n}")
+            same(made.filesystem.read_bytes(f"/tmp/{n}"), data)
+            same(len(entries("TaskCommandRouter/TaskExecStdinStatus", since)), 1)
+        fault("TaskCommandRouter/TaskExecStdinWrite", {"kind": "drop_after"}, 2)
+        process = made.exec("cat")
+        for line in ("one\n", "two\n"):
+            process.stdin.write(line)
+            process.stdin.drain()
+        process.stdin.write_eof()
+        process.stdin.drain()
+        same(process.stdout.read(), "one\ntwo\n")
+
+
 @check("faults: unavailable, throttled, broken off")
 def _():
     fault(of("SandboxCreate"), {"kind": "grpc_status", "grpc_status": 14, "message": "soon"}, 2)

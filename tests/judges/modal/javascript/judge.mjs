@@ -428,6 +428,18 @@ await check('faults: a stream that is cut goes on where it was', async () => {
     assert.ok(offsets[0] === 0 && offsets[1] > 0 && offsets[2] > offsets[1], String(offsets))
   })
 })
+await check('faults: input that breaks off goes on where it was', async () => {
+  await within(async ({ filesystem }) => {
+    const data = Uint8Array.from({ length: 2_000_000 }, (_, i) => (i * 13) % 256)
+    for (const made of [{ kind: 'grpc_status', grpc_status: 14, message: 'soon' }, { kind: 'drop_after' }]) {
+      await requests('TaskCommandRouter/TaskExecStdinStatus')
+      await fault('TaskCommandRouter/TaskExecStdinWriteStream', made)
+      await filesystem.writeBytes(data, '/tmp/data')
+      assert.deepEqual(Buffer.from(await filesystem.readBytes('/tmp/data')), Buffer.from(data))
+      assert.equal((await requests('TaskCommandRouter/TaskExecStdinStatus')).length, 1)
+    }
+  })
+})
 await check('faults: what is unavailable is tried again, and what is throttled later', async () => {
   await fault(of('SandboxCreate'), { kind: 'grpc_status', grpc_status: 14, message: 'soon' }, 2)
   await fault(of('SandboxCreate'), { kind: 'grpc_status', grpc_status: 8, message: 'slowly', retry_after_milliseconds: 300 })
