@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our client of a cloud beside the vendor's own SDKs, all against the same emulator.
 
-Usage, under sandkey-emulator: compare.py BIN [--rounds N] [--times N] [--node FOLDER] [--python PROGRAM]
+Usage, under sandkey-emulator: compare.py BIN --provider NAME [--rounds N] [--times N] [--node FOLDER] [--python PROGRAM]
 
 Every figure is a fresh process's; contestants take turns, and figures are medians over the turns of all rounds. A ratio is
 the median of each turn's own ratio, so that others' load on the machine falls on both sides of it. CPU time and memory are
@@ -10,6 +10,7 @@ the client's alone.
 
 import argparse
 import collections
+import http.client
 import json
 import os
 import pathlib
@@ -18,7 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
+import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "transport"))
@@ -30,28 +32,92 @@ PROCESS_TURNS = 6  # of each whole process in a round
 
 
 class Cloud:
-    """The emulated cloud, by its API."""
+    """An emulated cloud, by its API. Sandboxes carry our label, since of an account's we list only ours."""
+
+    scheme = "Bearer "
+    header = "Authorization"
 
     def __init__(self):
         if "SANDKEY_EMULATOR_URL" not in os.environ:
             raise SystemExit("compare.py: run it under sandkey-emulator")
-        self.url, self.key = os.environ["E2B_API_URL"], os.environ["E2B_API_KEY"]
+        self.url, self.key = (os.environ[name] for name in self.variables)
+        self.path = urllib.parse.urlsplit(self.url).path
+        self.connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.url).netloc)
         self.ids = []
 
+    @property
+    def credential(self):
+        return f"{self.header}: {self.scheme}{self.key}"
+
     def ask(self, method, path, body=None):
-        request = urllib.request.Request(self.url + path, method=method, data=body and json.dumps(body).encode(),
-                                         headers={"X-API-Key": self.key, "Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            return json.loads(answer.read() or "null")
+        headers = {self.header: self.scheme + self.key, "Content-Type": "application/json"}
+        self.connection.request(method, self.path + path, body and json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        if answer.status >= 300:
+            raise SystemExit(f"compare.py: {method} {path}: {answer.status} {text.decode()}")
+        return json.loads(text or "null")
 
     def fill(self):
-        # With our label, since of an account's sandboxes we list only ours.
-        wanted = {"templateID": "sandkey", "timeout": 3600, "metadata": {"sandkey": "true"}}
-        self.ids = [self.ask("POST", "/v2/sandboxes", wanted)["sandboxID"] for _ in range(LISTED)]
+        self.ids = [self.create() for _ in range(LISTED)]
 
     def empty(self):
         for one in self.ids:
-            self.ask("DELETE", f"/sandboxes/{one}")
+            self.end(one)
+
+    def time_create(self, times):
+        """The cloud's own part of a create, until the sandbox runs: milliseconds."""
+        walls = []
+        for _ in range(times + 1):  # the first to begin with
+            began = time.monotonic()
+            one = self.create()
+            walls.append(1000 * (time.monotonic() - began))
+            self.end(one)
+        return (statistics.median(walls[1:]),)
+
+
+class E2b(Cloud):
+    variables = ("E2B_API_URL", "E2B_API_KEY")
+    header, scheme = "X-API-Key", ""
+    probe = "/v2/sandboxes?state=running&limit=1"
+
+    def create(self):
+        wanted = {"templateID": "sandkey", "timeout": 3600, "metadata": {"sandkey": "true"}}
+        return self.ask("POST", "/v2/sandboxes", wanted)["sandboxID"]
+
+    def end(self, one):
+        self.ask("DELETE", f"/sandboxes/{one}")
+
+
+class Daytona(Cloud):
+    variables = ("DAYTONA_API_URL", "DAYTONA_API_KEY")
+    probe = "/api-keys/current"
+
+    def create(self):
+        one = self.ask("POST", "/sandbox", {"snapshot": "sandkey", "labels": {"sandkey": "true"}})
+        while one["state"] != "started":
+            one = self.ask("GET", f"/sandbox/{one['id']}")
+        return one["id"]
+
+    def end(self, one):
+        self.ask("DELETE", f"/sandbox/{one}")
+
+
+class Runloop(Cloud):
+    variables = ("RUNLOOP_BASE_URL", "RUNLOOP_API_KEY")
+    probe = "/v1/accounts/me"
+
+    def create(self):
+        wanted = {"blueprint_name": "sandkey", "metadata": {"sandkey": "true"}}
+        one = self.ask("POST", "/v1/devboxes", wanted)["id"]
+        self.ask("POST", f"/v1/devboxes/{one}/wait_for_status", {"statuses": ["running"]})
+        return one
+
+    def end(self, one):
+        self.ask("POST", f"/v1/devboxes/{one}/shutdown")
+
+
+CLOUDS = {"e2b": E2b, "daytona": Daytona, "runloop": Runloop}
 
 
 def in_process(command, environment):
@@ -103,6 +169,7 @@ class Table:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin", type=pathlib.Path, help="the folder with our programs")
+    parser.add_argument("--provider", choices=CLOUDS, required=True)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--times", type=int, default=10, help="creates of one process; lists are ten times as many")
     parser.add_argument("--node", help="a folder in which the SDK for Node is installed")
@@ -114,25 +181,25 @@ def main():
     sdks = {}
     if arguments.node:
         environment["NODE_PATH"] = str(pathlib.Path(arguments.node).resolve() / "node_modules")
-        sdks["Node SDK"] = ["node", str(HERE / "e2b_sdk.cjs")]
+        sdks["Node SDK"] = ["node", str(HERE / "sdk.cjs"), arguments.provider]
     if arguments.python:
-        sdks["Python SDK"] = [arguments.python, str(HERE / "e2b_sdk.py")]
+        sdks["Python SDK"] = [arguments.python, str(HERE / "sdk.py"), arguments.provider]
 
-    cloud = Cloud()
-    bench, program = str(arguments.bin / "e2b_bench"), str(arguments.bin / "sandkey")
+    provider = arguments.provider
+    cloud = CLOUDS[provider]()
+    bench, program = [str(arguments.bin / "provider_bench"), provider], str(arguments.bin / "sandkey")
     create, listing = "create + first command", f"list of {LISTED}"
     check, run = "whole process: auth check", "whole process: create + command"
     few, many = str(arguments.times), str(arguments.times * 10)
-    rows = [(create, "sandkey", in_process, [bench, "create", few]),
-            (create, "cloud's part", in_process, [bench, "cloud", few]),
+    rows = [(create, "sandkey", in_process, [*bench, "create", few]),
+            (create, "cloud's part", lambda *_: cloud.time_create(arguments.times), None),
             *((create, who, in_process, [*sdk, "create", few]) for who, sdk in sdks.items()),
-            (listing, "sandkey", in_process, [bench, "list", many]),
+            (listing, "sandkey", in_process, [*bench, "list", many]),
             *((listing, who, in_process, [*sdk, "list", many]) for who, sdk in sdks.items()),
-            (check, "sandkey", whole_process, [program, "auth", "check", "e2b"]),
-            (check, "curl", whole_process, ["curl", "-fsS", "-H", f"X-API-Key: {cloud.key}",
-                                            f"{cloud.url}/v2/sandboxes?state=running&limit=1"]),
+            (check, "sandkey", whole_process, [program, "auth", "check", provider]),
+            (check, "curl", whole_process, ["curl", "-fsS", "-H", cloud.credential, cloud.url + cloud.probe]),
             *((check, who, whole_process, [*sdk, "list", "0"]) for who, sdk in sdks.items()),
-            (run, "sandkey", whole_process, [program, "run", "--provider", "e2b", "--image", "sandkey", "--", "true"]),
+            (run, "sandkey", whole_process, [program, "run", "--provider", provider, "--image", "sandkey", "--", "true"]),
             *((run, who, whole_process, [*sdk, "create", "0"]) for who, sdk in sdks.items())]
     table, loads = Table(), []
     try:

@@ -6,7 +6,9 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/wire_format_lite.h>
 #include <limits>
 
 namespace sandkey::emulator::grpc {
@@ -20,13 +22,27 @@ constexpr std::size_t kPiece = std::size_t{64} * 1024;
 constexpr std::size_t kHead = 5;
 constexpr unsigned char kCompressed = 1;
 constexpr std::size_t kTimeoutDigits = 8;
+constexpr const char* kMalformed = R"({"@malformed": true})";
 
 std::string json_of(const Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string text;
   const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
-  return status.ok() ? text : R"({"@malformed": true})";
+  return status.ok() ? text : kMalformed;
+}
+
+// Of a message that breaks off, the fields that are whole.
+std::string whole_fields(std::string_view bytes) {
+  google::protobuf::io::CodedInputStream in(
+      static_cast<const std::uint8_t*>(static_cast<const void*>(bytes.data())),
+      static_cast<int>(bytes.size()));
+  std::size_t whole = 0;
+  for (std::uint32_t tag = in.ReadTag(); tag != 0; tag = in.ReadTag()) {
+    if (!google::protobuf::internal::WireFormatLite::SkipField(&in, tag)) break;
+    whole = static_cast<std::size_t>(in.CurrentPosition());
+  }
+  return std::string(bytes.substr(0, whole));
 }
 
 std::vector<HttpExchange::Header> views(const std::vector<std::pair<std::string, std::string>>& headers) {
@@ -99,6 +115,11 @@ std::optional<std::string> MessageReader::next() {
   }
   begin_ += kHead + size;
   return std::string(left.substr(kHead, size));
+}
+
+std::string_view MessageReader::begun() const noexcept {
+  const std::string_view left = std::string_view(buffer_).substr(begin_);
+  return left.substr(std::min(left.size(), kHead));
 }
 
 std::optional<std::chrono::nanoseconds> parse_timeout(std::string_view text) {
@@ -262,14 +283,16 @@ std::string Methods::to_json_lines(const std::string& route, std::string_view bo
   reader.feed(body);
   reader.finish();
   std::string lines;
+  const std::unique_ptr<Message> message(found->second.request->New());
   try {
     while (const std::optional<std::string> bytes = reader.next()) {
-      const std::unique_ptr<Message> message(found->second.request->New());
       const bool parsed = message->ParseFromString(*bytes);
-      lines += (parsed ? json_of(*message) : R"({"@malformed": true})") + "\n";
+      lines += (parsed ? json_of(*message) : std::string(kMalformed)) + "\n";
     }
   } catch (const CallError& error) {
-    lines += error.code() == Code::internal ? "{\"@cut\": true}\n" : "{\"@malformed\": true}\n";
+    if (error.code() != Code::internal) return lines + kMalformed + "\n";
+    (void)message->ParseFromString(whole_fields(reader.begun()));
+    lines += json_of(*message) + "\n{\"@cut\": true}\n";
   }
   return lines;
 }

@@ -78,6 +78,8 @@ class MessageReader {
   void finish() { finished_ = true; }
   // The next message of what was fed.
   [[nodiscard]] std::optional<std::string> next();
+  // What there is of a message that is not whole yet.
+  [[nodiscard]] std::string_view begun() const noexcept;
 
  private:
   std::string buffer_;
@@ -148,8 +150,8 @@ class Methods {
   };
   [[nodiscard]] std::optional<Match> find(std::string_view path) const;
   [[nodiscard]] std::vector<std::string> routes() const;
-  // Its messages as JSON, one to a line, with the names of their fields as in the .proto; after them
-  // {"@cut": true} if the last one is not whole, {"@malformed": true} if that is no such message.
+  // Its messages as JSON, one to a line, with the names of their fields as in the .proto. The last one may
+  // not be whole: then what there is of it, and {"@cut": true}. {"@malformed": true} stands for what is none.
   [[nodiscard]] std::string to_json_lines(const std::string& route, std::string_view body) const;
 
  private:

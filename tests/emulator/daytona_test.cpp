@@ -233,7 +233,7 @@ TEST_F(DaytonaTest, TakesABodilessRequestWhateverItsType) {
 TEST_F(DaytonaTest, BuildsAfterItHasAnswered) {
   const Answer made =
       make(R"({"buildInfo":{"dockerfileContent":"FROM debian:12\n"},"cpu":2,"memory":3,"disk":4})");
-  EXPECT_EQ(made.text("state"), "creating");
+  EXPECT_EQ(made.text("state"), "pending_build");
   EXPECT_EQ(made.document.at("memory").as_int64(), 3);
   const std::string id = made.text("id");
   come_to(id, "started");

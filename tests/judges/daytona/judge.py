@@ -1,12 +1,15 @@
 # Daytona's newest Python SDK, in both of its forms, drives the emulator, which starts this with its variables.
 import asyncio
+import inspect
 import io
 import json
 import re
 import sys
 import time
+import typing
 import warnings
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 
 from daytona import (AsyncDaytona, CodeRunParams, CreateSandboxFromImageParams, CreateSandboxFromSnapshotParams, CreateSnapshotParams,
@@ -19,8 +22,12 @@ from daytona.common.pty import PtySize
 from daytona_api_client import (ApiKeysApi, ConfigApi, HealthApi, OrganizationsApi, RegionsApi, SandboxApi, SnapshotsApi, UsersApi,
                                 VolumesApi)
 from daytona_api_client.exceptions import NotFoundException, UnauthorizedException
-from daytona_toolbox_api_client import (FileSystemApi, GitApi, InfoApi, InitializeRequest, PortApi, ProcessApi, PtyCreateRequest,
-                                        ServerApi)
+from daytona_toolbox_api_client import (ComputerUseApi, FileSystemApi, GitAddRemoteRequest, GitApi, GitAuthenticateRequest,
+                                        GitConfigureUserRequest, GitInitRequest, GitResetRequest, GitRestoreRequest,
+                                        GitSetConfigRequest, InfoApi, InitializeRequest, LspApi, PortApi, ProcessApi,
+                                        PtyCreateRequest, ServerApi)
+from daytona_toolbox_api_client.exceptions import ApiException
+from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "frame"))
 from kit import Emulated, admin, alive, check, finish, raw, same, thrown, until  # noqa: E402
@@ -433,6 +440,60 @@ def _():
     git.clone(f"{home}/origin.git", "cloned")
     same(files.download_file("cloned/file"), b"1\n")
     git.pull("cloned")
+
+
+@check("git: beginning, remotes, what is undone, configuration")
+def _():
+    api = GitApi(sandbox._toolbox_api)
+    api.init_repository(GitInitRequest(path="begun", initial_branch="trunk"))
+    api.add_remote(GitAddRemoteRequest(path="begun", name="up", url="/nowhere"))
+    api.add_remote(GitAddRemoteRequest(path="begun", name="up", url="/elsewhere", overwrite=True))
+    same([(each.name, each.url) for each in api.list_remotes("begun").remotes], [("up", "/elsewhere")])
+    files.upload_file(b"1\n", "begun/file")
+    git.add("begun", ["file"])
+    git.commit("begun", "First", "A B", "a@b.example")
+    files.upload_file(b"2\n", "begun/file")
+    git.add("begun", ["file"])
+    api.reset_changes(GitResetRequest(path="begun"))
+    same(git.status("begun").file_status[0].worktree, "Modified")
+    api.restore_files(GitRestoreRequest(path="begun", files=["file"]))
+    same((git.status("begun").current_branch, git.status("begun").file_status), ("trunk", []))
+    api.configure_user(GitConfigureUserRequest(name="Me", email="me@here.example"))
+    api.set_git_config(GitSetConfigRequest(key="core.editor", value="ed", scope="local", path="begun"))
+    same([api.get_git_config(*each).value for each in (("user.name",), ("core.editor", "begun", "local"), ("user.none",))],
+         ["Me", "ed", None])
+    api.authenticate(GitAuthenticateRequest(username="u", password="p", host="git.example"))
+    same(process.exec("printf 'protocol=https\\nhost=git.example\\n\\n' | git credential fill | grep -c '=[up]$'").result.strip(), "2")
+
+
+def filled(parameter):
+    """An argument of the type that the generated client's annotation asks for."""
+    kinds = [parameter]
+    while kinds:
+        kind = kinds.pop()
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            made = {name: filled(field.annotation) for name, field in kind.model_fields.items() if field.is_required()}
+            return kind(**made)
+        if inspect.isclass(kind) and issubclass(kind, Enum):
+            return next(iter(kind))
+        for plain, value in ((str, "python"), (bool, True), (int, 1), (float, 1.0), (list, []), (dict, {})):
+            if kind is plain or typing.get_origin(kind) is plain:
+                return value
+        kinds += reversed(typing.get_args(kind))
+    raise TypeError(f"no argument for {parameter}")
+
+
+@check("a desktop and language servers, which are not there")
+def _():
+    for api, statuses in ((ComputerUseApi(sandbox._toolbox_api), {503}), (LspApi(sandbox._toolbox_api), {400, 500})):
+        for name, method in inspect.getmembers(api, inspect.ismethod):
+            if name.startswith("_") or name.endswith(("_with_http_info", "_without_preload_content")):
+                continue
+            wanted = [each for each in inspect.signature(method).parameters.values()
+                      if not each.name.startswith("_") and each.default is inspect.Parameter.empty]
+            error = thrown(ApiException, lambda: method(*(filled(each.annotation) for each in wanted)))
+            assert error.status in statuses, f"{name}: {error}"
+
 
 
 # ---- Snapshots, volumes

@@ -16,7 +16,7 @@ if [[ ${1:-} == --inside ]]; then
   part() { # NAME COMMAND...
     local status=0
     echo "== $1"
-    timeout 180 "${@:2}" 2>&1 || status=$?
+    timeout 300 "${@:2}" 2>&1 || status=$?
     ((status == 0 || status == 1)) || echo "(ended with status $status)"
   }
   node=$2 modules=$3 python=$4 client=$5

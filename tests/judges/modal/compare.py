@@ -18,17 +18,38 @@ IDS = ((r"\bta-\w+", "<TASK>"), (r"\bap-\w{22}\b", "<APP>"), (r"\bim-\w{22}\b", 
        (r"\[(auth token|router token|connect token) of [^]]*\]", r"<\1>"), (r"\b[a-z0-9]{16}\.modal\.localhost:\d+", "<TUNNEL>"))
 
 
+ORDER = ("Start", "StdinWrite", "StdioRead", "StdioRead 1", "Wait")
+
+
+def exec_of(entry):
+    """The command that a request of the router's is for."""
+    found = re.search(r'"exec_id":"([^"]+)"', entry["body"])
+    return found[1] if found else None
+
+
+def place_of(entry):
+    name = entry["route"].removeprefix("TaskCommandRouter/TaskExec") + (" 1" if '"file_descriptor"' in entry["body"] else "")
+    return ORDER.index(name) if name in ORDER else entry["number"]
+
+
 class Modal(wire.Player):
     provider = "modal"
     key_header = "x-modal-token-id"
     addresses = ("MODAL_SERVER_URL",)
 
     def play(self, step):
-        """Who waits for an end asks until it is there; how often is a matter of chance."""
+        """Who waits for an end asks until it is there, and input comes in pieces; how often is a matter of chance. What is done
+        for one command is done at once, and is told in the order of ORDER."""
         said, entries = super().play(step)
         entries = [each for each in entries if each["route"] != "tunnel"]
+        entries = [each for each, after in zip(entries, [*entries[1:], None])
+                   if not (after and each["route"] == after["route"] and "SandboxWait" in each["route"])]
+        commands = {}
+        for each in entries:
+            commands.setdefault(exec_of(each), len(commands))
+        entries.sort(key=lambda each: (exec_of(each) is not None, commands[exec_of(each)], place_of(each)))
         return said, [each for each, after in zip(entries, [*entries[1:], None])
-                      if not (after and each["route"] == after["route"] and "Wait" in each["route"])]
+                      if not (after and each["route"] == after["route"] and each["route"].endswith("StdinWrite"))]
 
     def outcome(self, value, other):
         return {name: "<TOKEN>" if name == "value.headers.Authorization" else each
@@ -45,6 +66,8 @@ class Modal(wire.Player):
 
     def body(self, entry):
         """All its messages; what is run and written is each side's own."""
+        if entry["route"].endswith("StdinWrite"):
+            return {"body": "<CONTENT>"}
         made = {}
         lines = entry["body"].splitlines()
         for line in lines:

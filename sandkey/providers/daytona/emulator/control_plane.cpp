@@ -574,7 +574,8 @@ asio::awaitable<void> ControlPlane::build_logs(Exchange& exchange, const Caller&
 asio::awaitable<void> ControlPlane::add_ssh_access(Exchange& exchange, const Caller& caller,
                                                    Arguments arguments) {
   const SandboxPtr sandbox = named(caller, arguments);
-  const std::chrono::minutes life(integer_of(exchange, "expiresInMinutes", kDefaultSshAccess, 1, INT32_MAX));
+  const std::chrono::minutes life(
+      integer_of(exchange, "expiresInMinutes", kDefaultSshAccess, 1, kMaxMinutes));
   const emu::Time now = world_.clock.now();
   const std::string token = emu::random_text(world_.engine, kTokenLength, kTokenAlphabet);
   world_.secrets.add(token, "ssh token of " + sandbox->id);

@@ -365,15 +365,16 @@ TEST(Create, RefusesWhatDoesNotFitTogether) {
   EXPECT_THAT(refused(R"({"cpu":2})"), Pair(400, HasSubstr("when using a snapshot")));
   EXPECT_THAT(refused(R"({"snapshot":"a","buildInfo":{"dockerfileContent":"FROM x\n"}})"),
               Pair(400, HasSubstr("both a snapshot and a build")));
-  for (const char* text : {R"({"buildInfo":{}})", R"({"autoStopInterval":-1})", R"({"ttlMinutes":-1})",
-                           R"({"name":"<b>"})", R"({"name":"https://x"})", R"({"labels":{"a":1}})",
-                           R"({"buildInfo":{"dockerfileContent":"FROM x"},"cpu":0})",
-                           R"({"volumes":[{"volumeId":"v","mountPath":"data"}]})",
-                           R"({"volumes":[{"volumeId":"v","mountPath":"/etc/x"}]})",
-                           R"({"volumes":[{"volumeId":"v","mountPath":"/"}]})",
-                           R"({"volumes":[{"volumeId":"v","mountPath":"/data/../x"}]})",
-                           R"({"volumes":[{"volumeId":"v","mountPath":"/data","subpath":"/x"}]})",
-                           R"({"volumes":[{"mountPath":"/data"}]})"}) {
+  for (const char* text :
+       {R"({"buildInfo":{}})", R"({"autoStopInterval":-1})", R"({"ttlMinutes":-1})",
+        R"({"autoDeleteInterval":9223372036854775807})", R"({"name":"<b>"})", R"({"name":"https://x"})",
+        R"({"labels":{"a":1}})", R"({"buildInfo":{"dockerfileContent":"FROM x"},"cpu":0})",
+        R"({"volumes":[{"volumeId":"v","mountPath":"data"}]})",
+        R"({"volumes":[{"volumeId":"v","mountPath":"/etc/x"}]})",
+        R"({"volumes":[{"volumeId":"v","mountPath":"/"}]})",
+        R"({"volumes":[{"volumeId":"v","mountPath":"/data/../x"}]})",
+        R"({"volumes":[{"volumeId":"v","mountPath":"/data","subpath":"/x"}]})",
+        R"({"volumes":[{"mountPath":"/data"}]})"}) {
     EXPECT_EQ(refused(text).first, 400) << text;
   }
   EXPECT_EQ(refused(R"({"volumes":[{"volumeId":"v","mountPath":"/data","subpath":"x"}]})").first, 0);
@@ -395,6 +396,7 @@ TEST(Paths, AreReadAsNumbers) {
   EXPECT_EQ(parse_port("65535"), 65535);
   EXPECT_EQ(refusal([] { (void)parse_auto_stop("-1"); }).first, 400);
   EXPECT_EQ(refusal([] { (void)parse_auto_delete("soon"); }).first, 400);
+  EXPECT_EQ(refusal([] { (void)parse_ttl("9223372036854775807"); }).first, 400);
   for (const char* bad : {"0", "65536", "x", ""}) {
     EXPECT_EQ(refusal([&] { (void)parse_port(bad); }).first, 400) << bad;
   }
@@ -444,7 +446,7 @@ TEST_F(Catalog, RefusesSnapshotsThatCannotBe) {
   EXPECT_EQ(refused(R"({"name":"daytona-small","imageName":"debian:12"})"), 409);
   for (const char* text :
        {R"({"imageName":"debian:12"})", R"({"name":"x"})", R"({"name":"x","imageName":"debian"})",
-        R"({"name":"x","imageName":"debian:latest"})",
+        R"({"name":"x","imageName":"debian:latest"})", R"({"name":"x","imageName":"debian:12","cpu":0})",
         R"({"name":"x","buildInfo":{"dockerfileContent":"FROM x"},"entrypoint":["a"]})"}) {
     EXPECT_EQ(refused(text), 400) << text;
   }

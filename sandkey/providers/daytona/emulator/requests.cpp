@@ -28,10 +28,16 @@ std::optional<std::int64_t> integer_of(std::string_view text) {
   return number;
 }
 
+void require_countable(std::int64_t minutes, std::string_view name) {
+  if (minutes <= kMaxMinutes) return;
+  throw ApiError(400, std::string(name) + " must not be greater than " + std::to_string(kMaxMinutes));
+}
+
 std::int64_t minutes_of(std::string_view text, std::string_view name) {
   const auto number = integer_of(text);
   if (!number) throw ApiError(400, "Validation failed (numeric string is expected)");
   if (*number < 0) throw ApiError(400, std::string(name) + " must be non-negative");
+  require_countable(*number, name);
   return *number;
 }
 
@@ -255,6 +261,9 @@ CreateRequest parse_create(const json::object& body) {
   if (request.auto_stop < 0) throw ApiError(400, "Auto-stop interval must be non-negative");
   if (request.auto_archive < 0) throw ApiError(400, "Auto-archive interval must be non-negative");
   if (request.ttl < 0) throw ApiError(400, "TTL must be non-negative");
+  require_countable(request.auto_stop, "Auto-stop interval");
+  require_countable(request.auto_delete, "Auto-delete interval");
+  require_countable(request.ttl, "TTL");
   for (const json::value& each : request.volumes) check_volume(each);
   check_allow_lists(request.network_allow_list, request.domain_allow_list);
   return request;
@@ -297,6 +306,7 @@ std::int64_t parse_auto_archive(std::string_view text) {
 std::int64_t parse_auto_delete(std::string_view text) {
   const auto number = integer_of(text);
   if (!number) throw ApiError(400, "Validation failed (numeric string is expected)");
+  require_countable(*number, "Auto-delete interval");
   return std::max(kNever, *number);
 }
 

@@ -17,7 +17,8 @@ inline constexpr std::size_t kMaxRequestBody = std::size_t{16} * 1024 * 1024;
 inline constexpr std::int64_t kDefaultAutoStop = 15;           // minutes, all of these
 inline constexpr std::int64_t kDefaultAutoArchive = 7 * 1440;  // a week
 inline constexpr std::int64_t kMaxAutoArchive = 30 * 1440;
-inline constexpr std::int64_t kNever = -1;  // of auto-delete
+inline constexpr std::int64_t kMaxMinutes = std::int64_t{50} * 365 * 1440;  // the clock counts so far
+inline constexpr std::int64_t kNever = -1;                                  // of auto-delete
 
 // The members of a body. What is of the wrong type is written down, so that one answer names all of it.
 class Fields {

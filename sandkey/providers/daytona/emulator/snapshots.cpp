@@ -128,6 +128,9 @@ Snapshot& Snapshots::create(const json::object& body, const std::string& organiz
   made.sizes.memory = fields.integer("memory").value_or(made.sizes.memory);
   made.sizes.disk = fields.integer("disk").value_or(made.sizes.disk);
   fields.check();
+  if (made.sizes.cpu < 1 || made.sizes.memory < 1 || made.sizes.disk < 1) {
+    throw ApiError(400, "cpu, memory and disk must not be less than 1");
+  }
   if (image.has_value() == made.build.has_value()) {
     throw ApiError(400, "Must specify either an image name or build info");
   }

@@ -1,5 +1,6 @@
 #include "sandkey/providers/modal/emulator/process.h"
 
+#include <csignal>
 #include <functional>
 #include <span>
 
@@ -57,7 +58,7 @@ asio::awaitable<ExitStatus> Process::perform() {
   const std::function<void()> on_started = [this] { mark_started(); };
   const ExecResult result = co_await stream->follow(sink, on_started);
   ExitStatus status{.code = result.exit_code, .signal = result.signal};
-  if (result.timed_out && !status.signal) status.signal = 9;
+  if (result.timed_out) status.signal = SIGKILL;
   co_return status;
 }
 

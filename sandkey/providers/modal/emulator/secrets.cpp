@@ -52,7 +52,11 @@ Secret& Secrets::get_or_create(const emu::Account& account,
   const auto how = request.object_creation_type();
   const bool nameless = how == modal_wire::OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP ||
                         how == modal_wire::OBJECT_CREATION_TYPE_EPHEMERAL;
-  if (nameless) return add(account, environment, request);
+  if (nameless) {
+    Secret& made = add(account, environment, request);
+    made.name.clear();
+    return made;
+  }
   const auto known = std::ranges::find_if(secrets_, [&](const auto& each) {
     const Secret& secret = each.second;
     return secret.account == account.name && secret.environment == environment &&

@@ -40,6 +40,11 @@ trap __runloop_keep EXIT
 eval "$__runloop_command"
 )sh";
 
+// What the agent says of a command that has just ended.
+bool has_ended(const Error& error) {
+  return error.code() == ErrorCode::not_found || error.code() == ErrorCode::conflict;
+}
+
 }  // namespace
 
 std::string make_uuid_v7(const Engine& engine, std::chrono::system_clock::time_point time) {
@@ -170,12 +175,12 @@ asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string sta
   };
   int exit_status = kKilled;
   try {
-    const std::string text = co_await shortened(*execution);
-    execution->stream =
-        execution->local->agent().exec(command_of(execution->request.attach_stdin, text, state_file));
     execution->status = ExecutionStatus::running;
     execution->changed.notify_all();
     if (on_change) on_change(*execution);
+    const std::string text = co_await shortened(*execution);
+    execution->stream =
+        execution->local->agent().exec(command_of(execution->request.attach_stdin, text, state_file));
     std::function<void()> on_started = [&execution] {
       execution->started = true;
       execution->changed.notify_all();
@@ -196,6 +201,7 @@ asio::awaitable<void> Executions::follow(ExecutionPtr execution, std::string sta
 void Executions::complete(Execution& execution, int exit_status) {
   execution.exit_status = exit_status;
   execution.status = ExecutionStatus::completed;
+  execution.stream.reset();
   execution.local.reset();
   execution.changed.notify_all();
   if (on_change) on_change(execution);
@@ -211,17 +217,19 @@ asio::awaitable<void> Executions::kill(ExecutionPtr execution, bool with_group) 
     complete(*execution, kKilled);
     co_return;
   }
-  const std::shared_ptr<emu::LocalSandbox> local = execution->local;
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return;
+  // It may complete meanwhile.
+  const std::shared_ptr<emu::LocalSandbox> local = execution->local;
+  const std::shared_ptr<AgentStream> stream = execution->stream;
   try {
     if (with_group) {
-      co_await execution->stream->kill();
+      co_await stream->kill();
     } else {
-      co_await execution->stream->signal_alone(SIGKILL);
+      co_await stream->signal_alone(SIGKILL);
     }
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::conflict) throw;
+    if (!has_ended(error)) throw;
   }
   const Deadline soon = engine_.in(kPatience);
   while (!execution->over() && engine_.steady_now() < soon)
@@ -233,14 +241,20 @@ asio::awaitable<bool> Executions::send(ExecutionPtr execution, InputRequest inpu
   while (!execution->started && !execution->over()) (void)co_await execution->changed.wait();
   if (execution->over()) co_return false;
   const std::shared_ptr<emu::LocalSandbox> local = execution->local;
+  const std::shared_ptr<AgentStream> stream = execution->stream;
   bool taken = true;
-  if (input.text) {
-    const void* const data = input.text->data();
-    const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), input.text->size());
-    taken = co_await execution->stream->write(bytes);
+  try {
+    if (input.text) {
+      const void* const data = input.text->data();
+      const std::span<const std::byte> bytes(static_cast<const std::byte*>(data), input.text->size());
+      taken = co_await stream->write(bytes);
+    }
+    if (input.signal == Signal::eof) co_await stream->close_input();
+    if (input.signal == Signal::interrupt) co_await stream->signal(SIGINT);
+  } catch (const Error& error) {
+    if (!has_ended(error)) throw;
+    taken = false;
   }
-  if (input.signal == Signal::eof) co_await execution->stream->close_input();
-  if (input.signal == Signal::interrupt) co_await execution->stream->signal(SIGINT);
   co_return taken;
 }
 

@@ -42,8 +42,8 @@ struct Execution {
   std::array<Output, 2> outputs = {};  // stdout, stderr
   AsyncEvent changed;                  // notified when it wrote something or its status is another
   std::shared_ptr<sandkey::emulator::LocalSandbox> local = {};
-  std::unique_ptr<AgentStream> stream = {};
-  bool started = false;  // the stream can be spoken to
+  std::shared_ptr<AgentStream> stream = {};  // its agent is the sandbox's: it must go first
+  bool started = false;                      // the stream can be spoken to
 
   [[nodiscard]] bool over() const noexcept { return status == ExecutionStatus::completed; }
 };

@@ -517,6 +517,7 @@ asio::awaitable<void> Fleet::copy_files(Fleet& self, DevboxPtr devbox, SnapshotP
   } catch (const Error& thrown) {
     error = thrown.what();
   }
+  if (devbox->over() && error.empty()) error = "The devbox ended while the snapshot was taken";
   --devbox->snapshots_in_progress;
   if (snapshot->status == SnapshotStatus::deleted) {
     // It was not waited for.

@@ -160,6 +160,15 @@ TEST(Requests, TakeFilesInEitherForm) {
   EXPECT_EQ(refusal([&] { (void)parse_create(object(other)); }).first, 501);
 }
 
+TEST(Requests, AreRefusedRatherThanHalfDone) {
+  for (const char* key : {"code_mounts", "gateways", "mcp"}) {
+    const json::object none{{key, json::array()}};
+    EXPECT_EQ(refusal([&] { (void)parse_create(none); }).first, 0) << key;
+    const json::object one{{key, json::array{json::object()}}};
+    EXPECT_EQ(refusal([&] { (void)parse_create(one); }).first, 501) << key;
+  }
+}
+
 TEST(Launching, HasSizesAndTheirLimits) {
   const LaunchParameters large = parse_launch(object(R"({"resource_size_request":"LARGE"})"), {});
   EXPECT_EQ(large.cpus, 2);

@@ -190,6 +190,17 @@ void read_mounts(const json::object& body, Texts& files) {
   }
 }
 
+// What the request has besides that a devbox would miss.
+void refuse_what_is_missing(const json::object& body) {
+  for (const std::string_view key : {"code_mounts", "gateways", "mcp"}) {
+    const json::value* value = member(body, key);
+    if (value == nullptr) continue;
+    const bool empty = (value->is_array() && value->get_array().empty()) ||
+                       (value->is_object() && value->get_object().empty());
+    if (!empty) throw not_emulated("'" + std::string(key) + "'");
+  }
+}
+
 }  // namespace
 
 json::object parse_body(std::string_view body) {
@@ -301,6 +312,7 @@ CreateRequest parse_create(const json::object& body) {
   request.metadata = parse_texts(body, "metadata").value_or(Texts());
   request.files = parse_texts(body, "file_mounts").value_or(Texts());
   read_mounts(body, request.files);
+  refuse_what_is_missing(body);
   if (const json::object* launch = parse_object(body, "launch_parameters")) request.launch = *launch;
   if (const json::object* tunnel = parse_object(body, "tunnel")) request.tunnel = parse_tunnel(*tunnel);
   return request;

@@ -422,9 +422,22 @@ await check('faults: a stream that is cut goes on where it was', async () => {
     await fault('TaskCommandRouter/TaskExecStdioRead', { kind: 'cut', bytes: 50000 }, 2)
     const lines = (await process.stdout.readText()).trimEnd().split('\n')
     assert.deepEqual([lines.length, lines[0], lines.at(-1)], [50000, '1', '50000'])
-    const reads = await requests('TaskCommandRouter/TaskExecStdioRead')
-    assert.ok(reads.length >= 3)
-    assert.ok(reads.slice(1, 3).every((each) => Number(JSON.parse(each.body).offset) > 0), reads.map((each) => each.body).join())
+    const reads = (await requests('TaskCommandRouter/TaskExecStdioRead')).map((each) => JSON.parse(each.body))
+    const offsets = reads.filter((each) => each.exec_id === reads.at(-1).exec_id).map((each) => Number(each.offset ?? 0))
+    assert.equal(offsets.length, 3)
+    assert.ok(offsets[0] === 0 && offsets[1] > 0 && offsets[2] > offsets[1], String(offsets))
+  })
+})
+await check('faults: input that breaks off goes on where it was', async () => {
+  await within(async ({ filesystem }) => {
+    const data = Uint8Array.from({ length: 2_000_000 }, (_, i) => (i * 13) % 256)
+    for (const made of [{ kind: 'grpc_status', grpc_status: 14, message: 'soon' }, { kind: 'drop_after' }]) {
+      await requests('TaskCommandRouter/TaskExecStdinStatus')
+      await fault('TaskCommandRouter/TaskExecStdinWriteStream', made)
+      await filesystem.writeBytes(data, '/tmp/data')
+      assert.deepEqual(Buffer.from(await filesystem.readBytes('/tmp/data')), Buffer.from(data))
+      assert.equal((await requests('TaskCommandRouter/TaskExecStdinStatus')).length, 1)
+    }
   })
 })
 await check('faults: what is unavailable is tried again, and what is throttled later', async () => {

@@ -17,8 +17,7 @@ const every = async (iterable) => {
 }
 const run = async (command) => {
   const process = await sandbox.exec(command)
-  const said = await process.stdout.readText()
-  await process.wait()
+  const [said] = await Promise.all([process.stdout.readText(), process.stderr.readText(), process.wait()])
   return said
 }
 
@@ -61,7 +60,8 @@ const steps = {
     const process = await sandbox.exec(['sh', '-c', 'cat >/tmp/agent'])
     await process.stdin.writeText('agent')
     await process.closeStdin()
-    await process.wait()
+    await Promise.all([process.stdout.readText(), process.stderr.readText(), process.wait()])
+    await run(['sh', '-c', 'true'])
     return true
   },
   async kill() {

@@ -14,7 +14,7 @@ namespace sandkey::daytona_toolbox {
 class Absent {
  public:
   // Routes of /computeruse.
-  static constexpr std::array<std::string_view, 33> kDesktopRoutes{
+  static constexpr std::array<std::string_view, 37> kDesktopRoutes{
       "POST /computeruse/a11y/find",
       "POST /computeruse/a11y/node/focus",
       "POST /computeruse/a11y/node/invoke",
@@ -48,6 +48,10 @@ class Absent {
       "POST /computeruse/start",
       "GET /computeruse/status",
       "POST /computeruse/stop",
+      "POST /computeruse/keyboard/down",
+      "POST /computeruse/keyboard/up",
+      "POST /computeruse/mouse/down",
+      "POST /computeruse/mouse/up",
   };
 
   // All throw ToolboxError.

@@ -1,15 +1,12 @@
-// Our side of one row: e2b_bench OPERATION TIMES
+// Our side of one row: provider_bench PROVIDER OPERATION TIMES
 //
-//   cloud    the cloud's own part of a create: that request alone, by our control plane
 //   create   a runtime constructed, connected, and its first command's result; another sandbox each time
 //   list     the account's sandboxes
 //
-// The credential and the addresses come from the environment, as E2B's SDKs read them. Once before, untimed;
-// so what is timed is an account that is signed in. Prints JSON: medians of wall-clock milliseconds, CPU
-// milliseconds each, and the process's largest memory.
-#include "sandkey/accounts/accounts.h"
+// The credential and the addresses come from the environment, as the vendors' SDKs read them. Once before,
+// untimed; so what is timed is an account that is signed in. Prints JSON: medians of wall-clock milliseconds,
+// CPU milliseconds each, and the process's largest memory.
 #include "sandkey/base/error.h"
-#include "sandkey/providers/e2b/control_plane.h"
 #include "sandkey/providers/registry.h"
 #include "sandkey/runtime/ledger.h"
 
@@ -33,7 +30,7 @@ using namespace sandkey;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr char kTemplate[] = "sandkey";  // of the emulator: it holds our agent already
+constexpr char kImage[] = "sandkey";  // of the emulated clouds: it holds our agent already
 
 double cpu_ms() {
   rusage usage{};
@@ -76,20 +73,15 @@ class Measurement {
 
 class Bench {
  public:
-  Bench() {
-    config_.runtime = "e2b";
-    config_.sandbox.base_container_image = kTemplate;
-    const Cloud cloud = find_provider(config_.runtime).cloud.value();
-    const auto account = engine_.wait(engine_.shared<Accounts>()->sign_in(cloud, config_));
-    control_ = std::make_unique<e2b::ControlPlane>(std::dynamic_pointer_cast<RestAccount>(account));
+  explicit Bench(const std::string& provider) {
+    config_.runtime = provider;
+    config_.sandbox.base_container_image = kImage;
+    provider_ = make_provider(engine_, config_);  // signs in, for the runtimes as well
   }
 
   // Throws Error(invalid_argument) for an operation that there is not.
   void run(std::string_view operation, int times) {
-    const auto once = operation == "cloud"    ? &Bench::cloud
-                      : operation == "create" ? &Bench::create
-                      : operation == "list"   ? &Bench::list
-                                              : nullptr;
+    const auto once = operation == "create" ? &Bench::create : operation == "list" ? &Bench::list : nullptr;
     if (once == nullptr) throw Error(ErrorCode::invalid_argument, "there is no such operation");
     (this->*once)();
     measurement_.forget();
@@ -98,13 +90,6 @@ class Bench {
   }
 
  private:
-  void cloud() {
-    e2b::NewSandbox wanted{.template_id = kTemplate, .timeout = 5min};
-    std::string id;
-    measurement_.time([&] { id = engine_.wait(control_->create(std::move(wanted), engine_.in(1min))).id; });
-    engine_.wait(control_->kill(std::move(id), engine_.in(1min)));
-  }
-
   void create() {
     RuntimeOptions options;
     options.setup_environment = false;  // the SDKs set nothing up either
@@ -122,7 +107,6 @@ class Bench {
   }
 
   void list() {
-    if (!provider_) provider_ = make_provider(engine_, config_);
     measurement_.time([&] {
       if (engine_.wait(provider_->list(engine_.in(1min))).empty()) {
         throw Error(ErrorCode::internal, "the list is empty");
@@ -132,7 +116,6 @@ class Bench {
 
   Engine engine_;
   OpenHandsConfig config_;
-  std::unique_ptr<e2b::ControlPlane> control_;
   std::shared_ptr<Provider> provider_;
   Measurement measurement_;
   int number_ = 0;
@@ -141,15 +124,15 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 || std::atoi(argv[2]) < 1) {
-    std::fputs("usage: e2b_bench cloud|create|list TIMES\n", stderr);
+  if (argc != 4 || std::atoi(argv[3]) < 1) {
+    std::fputs("usage: provider_bench PROVIDER create|list TIMES\n", stderr);
     return 2;
   }
   try {
-    Bench bench;
-    bench.run(argv[1], std::atoi(argv[2]));
+    Bench bench(argv[1]);
+    bench.run(argv[2], std::atoi(argv[3]));
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "e2b_bench: %s\n", error.what());
+    std::fprintf(stderr, "provider_bench: %s\n", error.what());
     return 1;
   }
   return 0;
