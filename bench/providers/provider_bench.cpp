@@ -81,9 +81,7 @@ class Bench {
 
   // Throws Error(invalid_argument) for an operation that there is not.
   void run(std::string_view operation, int times) {
-    const auto once = operation == "create" ? &Bench::create
-                      : operation == "list" ? &Bench::list
-                                            : nullptr;
+    const auto once = operation == "create" ? &Bench::create : operation == "list" ? &Bench::list : nullptr;
     if (once == nullptr) throw Error(ErrorCode::invalid_argument, "there is no such operation");
     (this->*once)();
     measurement_.forget();

@@ -5,8 +5,8 @@
 # To configure, compile and link everything, and to run the demo.
 packages_build="
   ca-certificates cmake g++ git make ninja-build pkg-config
-  libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libnghttp2-dev libprotobuf-dev libsqlite3-dev
-  libssl-dev libtomlplusplus-dev protobuf-compiler zlib1g-dev
+  libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libgrpc++-dev libnghttp2-dev libprotobuf-dev
+  libsqlite3-dev libssl-dev libtomlplusplus-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   bubblewrap ipython3 python3
 "

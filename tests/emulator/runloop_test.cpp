@@ -649,13 +649,18 @@ TEST_F(RunloopTest, BuildsBlueprints) {
 }
 
 TEST_F(RunloopTest, PutsSecretsIntoVariables) {
-  EXPECT_EQ(post("/v1/secrets", R"({"name":"TOKEN","value":"s3cr3t-value"})").status, 200);
+  const Answer made = post("/v1/secrets", R"({"name":"TOKEN","value":"s3cr3t-value"})");
+  EXPECT_EQ(made.status, 200);
   EXPECT_EQ(post("/v1/secrets", R"({"name":"TOKEN","value":"again"})").status, 409);
   EXPECT_THAT(api("GET", "/v1/secrets").body, Not(HasSubstr("s3cr3t-value")));
   const std::string id = devbox(R"({"secrets":{"MINE":"TOKEN"}})");
   EXPECT_EQ(out(id, "echo $MINE"), "s3cr3t-value\n");
   EXPECT_EQ(post("/v1/devboxes", R"({"secrets":{"MINE":"NONE"}})").status, 400);
+  const std::string by_id = "/v1/secrets/id/" + made.text("id");
+  EXPECT_EQ(post(by_id + "/update", R"({"value":"an0ther-value"})").text("name"), "TOKEN");
+  EXPECT_EQ(out(devbox(R"({"secrets":{"MINE":"TOKEN"}})"), "echo $MINE"), "an0ther-value\n");
   EXPECT_EQ(post("/v1/secrets/TOKEN/delete").status, 200);
+  EXPECT_EQ(api("GET", by_id).status, 400);
   EXPECT_EQ(api("GET", "/v1/secrets/TOKEN").status, 400);
 }
 

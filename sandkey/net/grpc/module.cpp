@@ -1,22 +1,25 @@
 // The inside of a gRPC module; see module.h. Nothing in here is linked with the rest of Sandkey.
 #include "sandkey/net/grpc/module.h"
 
-#include <atomic>
 #include <chrono>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/util/json_util.h>
+#include <grpc/grpc.h>
+#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/channel_arguments.h>
-#include <grpcpp/support/client_callback.h>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -201,10 +204,37 @@ struct Channel {
   grpc::GenericStub stub;
 };
 
-// Belongs to two: to gRPC until its end was told, and to the program until it is released.
-//
-// A hold keeps gRPC from telling the end while somebody may still ask for a message.
-struct Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+namespace {
+
+// Where gRPC tells what has happened, and the thread that hears it. For good: gRPC's own queues for
+// callbacks, which come and go with the channels, do not survive that in version 1.51.
+class Events {
+ public:
+  Events() {
+    std::thread([this] { listen(); }).detach();
+  }
+  [[nodiscard]] grpc::CompletionQueue& queue() { return queue_; }
+
+ private:
+  void listen();
+  grpc::CompletionQueue queue_;
+};
+
+Events& events() {
+  static auto* const events = new Events;
+  return *events;
+}
+
+}  // namespace
+
+// Held by the program until it is released, and by each event that is to come.
+struct Call {
+  // One for each kind of event, of which there is one at a time.
+  struct Event {
+    Call* call;
+    void (Call::*happened)(bool ok);
+  };
+
   Call(Channel& channel, const pb::MethodDescriptor* the_method, const Request& request,
        Listener the_listener)
       : method(the_method),
@@ -217,30 +247,81 @@ struct Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteB
     if (request.timeout_us >= 0) {
       context.set_deadline(std::chrono::system_clock::now() + std::chrono::microseconds(request.timeout_us));
     }
-    channel.stub.PrepareBidiStreamingCall(&context, copy(request.method), {}, this);
-    AddHold();
-    StartWriteLast(&sent, {});
-    StartCall();
+    stream = channel.stub.PrepareCall(&context, copy(request.method), &events().queue());
+    const std::lock_guard lock(mutex);
+    ++holders;
+    stream->StartCall(&started);
   }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      let_go();
-      return;
-    }
-    Decoded decoded;
-    try {
-      decoded = decode(method->output_type(), joined(received));
-    } catch (const std::exception&) {
-      malformed = true;
-      context.TryCancel();
-      let_go();
-      return;
-    }
-    listener.on_message(listener.self, text_of(decoded.json), text_of(decoded.data));
+  void read() {
+    const std::lock_guard lock(mutex);
+    wants_message = true;
+    go_on();
   }
 
-  void OnDone(const grpc::Status& status) override {
+  void release() {
+    context.TryCancel();
+    {
+      const std::lock_guard lock(mutex);
+      is_released = true;
+      wants_end = true;
+      go_on();
+    }
+    let_go();
+  }
+
+  // With the mutex held: begins what can be begun.
+  void go_on() {
+    if (!has_started || is_reading || is_ending) return;
+    if (wants_end) {
+      is_ending = true;
+      ++holders;
+      stream->Finish(&status, &ended);
+    } else if (wants_message) {
+      wants_message = false;
+      is_reading = true;
+      ++holders;
+      stream->Read(&received, &has_read);
+    }
+  }
+
+  void on_started(bool ok) {
+    const std::lock_guard lock(mutex);
+    has_started = true;
+    if (ok && !is_released) {
+      ++holders;
+      stream->WriteLast(sent, {}, &has_written);
+    } else {
+      wants_end = true;
+    }
+    go_on();
+  }
+
+  void on_written(bool) {}  // what failed, the end tells
+
+  void on_read(bool ok) {
+    std::optional<Decoded> decoded;
+    if (ok) {
+      try {
+        decoded = decode(method->output_type(), joined(received));
+      } catch (const std::exception&) {
+        malformed = true;
+        context.TryCancel();
+      }
+    }
+    bool is_wanted = false;
+    {
+      const std::lock_guard lock(mutex);
+      is_reading = false;
+      if (!decoded) wants_end = true;
+      is_wanted = !is_released;
+      go_on();
+    }
+    if (decoded && is_wanted)
+      listener.on_message(listener.self, text_of(decoded->json), text_of(decoded->data));
+  }
+
+  void on_ended(bool) {
     std::vector<Header> trailers;
     for (const auto& [name, value] : context.GetServerTrailingMetadata()) {
       trailers.push_back({{name.data(), name.size()}, {value.data(), value.size()}});
@@ -253,20 +334,20 @@ struct Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteB
                         .trailers = trailers.data(),
                         .trailer_count = trailers.size()};
     listener.on_end(listener.self, &ending);
-    give_up();
   }
 
   void let_go() {
-    if (!has_let_go.exchange(true)) RemoveHold();
-  }
-  void give_up() {
-    if (owners.fetch_sub(1) == 1) delete this;
+    {
+      const std::lock_guard lock(mutex);
+      if (--holders != 0) return;
+    }
+    delete this;
   }
 
-  [[nodiscard]] std::string details_of(const grpc::Status& status) const {
-    if (details == nullptr || status.error_details().empty()) return {};
+  [[nodiscard]] std::string details_of(const grpc::Status& error) const {
+    if (details == nullptr || error.error_details().empty()) return {};
     try {
-      return decode(details, status.error_details()).json;
+      return decode(details, error.error_details()).json;
     } catch (const std::exception&) {
       return {};  // of another kind
     }
@@ -278,10 +359,40 @@ struct Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteB
   const grpc::ByteBuffer sent;
   grpc::ByteBuffer received;
   grpc::ClientContext context;
-  std::atomic<bool> malformed = false;
-  std::atomic<bool> has_let_go = false;
-  std::atomic<int> owners = 2;
+  grpc::Status status;
+  bool malformed = false;  // used by events only
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream;
+
+  Event started{this, &Call::on_started};
+  Event has_written{this, &Call::on_written};
+  Event has_read{this, &Call::on_read};
+  Event ended{this, &Call::on_ended};
+
+  std::mutex mutex;
+  // Guarded by mutex.
+  int holders = 1;
+  bool has_started = false;
+  bool wants_message = false;
+  bool wants_end = false;
+  bool is_reading = false;
+  bool is_ending = false;
+  bool is_released = false;
 };
+
+namespace {
+
+void Events::listen() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+    const auto* const event = static_cast<Call::Event*>(tag);
+    Call* const call = event->call;
+    (call->*event->happened)(ok);
+    call->let_go();
+  }
+}
+
+}  // namespace
 
 namespace {
 
@@ -306,13 +417,11 @@ Call* start(Channel* channel, const Request* request, Listener listener, void* c
 }
 
 void read(Call* call) {
-  call->StartRead(&call->received);
+  call->read();
 }
 
 void release(Call* call) {
-  call->context.TryCancel();
-  call->let_go();
-  call->give_up();
+  call->release();
 }
 
 constexpr Functions kFunctions{kVersion, &open, &close, &start, &read, &release};
@@ -322,5 +431,8 @@ constexpr Functions kFunctions{kVersion, &open, &close, &start, &read, &release}
 
 extern "C" __attribute__((visibility("default"))) const sandkey::grpc_module::Functions*
 sandkey_grpc_module() {
-  return &sandkey::grpc_module::kFunctions;
+  // For good. Else it would be taken down with the last channel, by whatever thread lets go of that, and set
+  // up again with the next.
+  static const bool ready = (grpc_init(), true);
+  return ready ? &sandkey::grpc_module::kFunctions : nullptr;
 }

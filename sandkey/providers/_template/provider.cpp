@@ -7,6 +7,7 @@
 #include "sandkey/credentials/helper_command.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/cloud_intent.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -102,13 +103,10 @@ class ExampleProvider final : public Provider {
   }
 
   void check(const SandboxIntent& intent) const override {
-    const auto refuse = [](const std::string& what) {
-      throw Error(ErrorCode::unsupported, "creating a sandbox at example: " + what);
-    };
-    if (!intent.workspace.empty()) refuse("a folder of this machine cannot be its workspace; use sandkey cp");
-    if (intent.network) refuse("its network cannot be switched; leave that out");
-    if (intent.memory_bytes || intent.disk_bytes || intent.processes) {
-      refuse("its template decides what it may use; choose another image");
+    check_cloud_intent(name(), intent, account_->account());
+    if (intent.network) refuse_intent(name(), "its network cannot be switched", "leave that out");
+    if (intent.memory_bytes || intent.disk_bytes) {
+      refuse_intent(name(), "its template decides what it may use", "choose another image");
     }
   }
 

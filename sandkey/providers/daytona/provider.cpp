@@ -7,6 +7,7 @@
 #include "sandkey/providers/daytona/toolbox.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/cloud_intent.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -184,24 +185,10 @@ class DaytonaProvider final : public Provider {
   }
 
   void check(const SandboxIntent& intent) const override {
-    const auto refuse = [](const std::string& what, const std::string& instead) {
-      throw Error(ErrorCode::unsupported, "creating a sandbox at daytona: " + what + "; " + instead,
-                  {.provider = "daytona",
-                   .operation = "create",
-                   .phase = {},
-                   .request_id = {},
-                   .processed = Processed::no});
-    };
-    if (!intent.workspace.empty()) {
-      refuse("a folder of this machine cannot be its workspace", "copy the folder in (sandkey cp)");
-    }
-    if (intent.processes) refuse("its processes cannot be limited", "leave the limit out");
+    check_cloud_intent(name(), intent, account_->account());
     if ((intent.memory_bytes || intent.disk_bytes) && source_of(intent.image).image.empty()) {
-      refuse("its snapshot decides its memory and its disk",
-             "choose another snapshot, or an image of a registry such as debian:12");
-    }
-    if (const std::string& blocked = account_->account().blocked; !blocked.empty()) {
-      throw AuthenticationError(ErrorCode::permission_denied, "creating a sandbox at daytona: " + blocked);
+      refuse_intent(name(), "its snapshot decides its memory and its disk",
+                    "choose another snapshot, or an image of a registry such as debian:12");
     }
   }
 

@@ -6,6 +6,7 @@
 #include "sandkey/providers/e2b/envd.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/cloud_intent.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -125,24 +126,10 @@ class E2BProvider final : public Provider {
   }
 
   void check(const SandboxIntent& intent) const override {
-    const auto refuse = [](const std::string& what, const std::string& instead) {
-      throw Error(ErrorCode::unsupported, "creating a sandbox at e2b: " + what + "; " + instead,
-                  {.provider = "e2b",
-                   .operation = "create",
-                   .phase = {},
-                   .request_id = {},
-                   .processed = Processed::no});
-    };
-    if (!intent.workspace.empty()) {
-      refuse("a folder of this machine cannot be its workspace", "copy the folder in (sandkey cp)");
-    }
+    check_cloud_intent(name(), intent, account_->account());
     const std::string of_template = "its template decides that: choose another image";
-    if (intent.memory_bytes) refuse("its memory cannot be chosen", of_template);
-    if (intent.disk_bytes) refuse("its disk cannot be chosen", of_template);
-    if (intent.processes) refuse("its processes cannot be limited", "leave the limit out");
-    if (const std::string& blocked = account_->account().blocked; !blocked.empty()) {
-      throw AuthenticationError(ErrorCode::permission_denied, "creating a sandbox at e2b: " + blocked);
-    }
+    if (intent.memory_bytes) refuse_intent(name(), "its memory cannot be chosen", of_template);
+    if (intent.disk_bytes) refuse_intent(name(), "its disk cannot be chosen", of_template);
   }
 
   asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {

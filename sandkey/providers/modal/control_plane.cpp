@@ -83,9 +83,13 @@ std::string percent_decoded(std::string_view text) {
   return decoded;
 }
 
-bool contains_word(const std::string& text, std::string_view word) {
+// Too fast, which passes, and too much, which does not, have one status.
+bool speaks_of_rate(const std::string& text) {
   const auto same = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
-  return std::search(text.begin(), text.end(), word.begin(), word.end(), same) != text.end();
+  for (const std::string_view words : {"rate limit", "too many requests", "too often", "/s)"}) {
+    if (std::search(text.begin(), text.end(), words.begin(), words.end(), same) != text.end()) return true;
+  }
+  return text.empty();
 }
 
 struct Meaning {
@@ -102,8 +106,7 @@ Meaning meaning_of(const GrpcStatus& status, bool told_to_wait) {
     case GrpcCode::permission_denied:
       return {code, "the token may not do this", "ask the workspace's owner for the role"};
     case GrpcCode::resource_exhausted:
-      if (told_to_wait || contains_word(status.message, "rate") ||
-          contains_word(status.message, "too many") || status.message.empty()) {
+      if (told_to_wait || speaks_of_rate(status.message)) {
         return {code, "Modal was asked too often"};
       }
       return {ErrorCode::quota_exceeded, "the workspace has no more of this",

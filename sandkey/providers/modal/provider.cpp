@@ -8,6 +8,7 @@
 #include "sandkey/providers/modal/task_router.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/cloud_intent.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -189,24 +190,13 @@ class ModalProvider final : public Provider {
   }
 
   void check(const SandboxIntent& intent) const override {
-    const auto refuse = [](const std::string& what, const std::string& instead) {
-      throw Error(ErrorCode::unsupported, "creating a sandbox at modal: " + what + "; " + instead,
-                  {.provider = "modal",
-                   .operation = "create",
-                   .phase = {},
-                   .request_id = {},
-                   .processed = Processed::no});
-    };
-    if (!intent.workspace.empty()) {
-      refuse("a folder of this machine cannot be its workspace", "copy the folder in (sandkey cp)");
-    }
-    if (intent.processes) refuse("its processes cannot be limited", "leave the limit out");
-    if (intent.disk_bytes) refuse("its disk cannot be limited", "leave the limit out");
+    check_cloud_intent(name(), intent, account_->account());
+    if (intent.disk_bytes) refuse_intent(name(), "its disk cannot be limited", "leave the limit out");
     if (intent.memory_bytes && *intent.memory_bytes < kLeastMemory) {
-      refuse("it needs 128 MB of memory at least", "ask for more");
+      refuse_intent(name(), "it needs 128 MB of memory at least", "ask for more");
     }
     if (intent.lease && *intent.lease > kLongestLife) {
-      refuse("no sandbox of Modal's lives longer than 24 h", "ask for a shorter lease");
+      refuse_intent(name(), "no sandbox of Modal's lives longer than 24 h", "ask for a shorter lease");
     }
   }
 

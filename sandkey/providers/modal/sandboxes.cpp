@@ -418,18 +418,14 @@ asio::awaitable<void> Sandboxes::terminate(std::string id, Deadline deadline) {
 
 // ---- reaching
 
-// As the worker's: never unencrypted, unless all of Modal is on this machine.
-Endpoint Sandboxes::address_of(const std::string& url) const {
+// Ports are open to everybody who has the agent's key, which is not to be overheard.
+Endpoint Sandboxes::address_of(const std::string& url) {
   Endpoint address = Endpoint::parse(url, "the address of a sandbox of modal");
-  const Endpoint& server = control_->server();
-  if (!server.is_https() && server.is_loopback() && address.is_loopback()) {
-    return Endpoint::parse(fmt::format("http://{}:{}", address.host(), address.port()), "the address");
-  }
   if (address.is_https()) return address;
   throw Error(ErrorCode::protocol, "reaching a sandbox of modal: its address is not encrypted");
 }
 
-std::optional<Endpoint> Sandboxes::port_in(const json::object& message, std::uint16_t port) const {
+std::optional<Endpoint> Sandboxes::port_in(const json::object& message, std::uint16_t port) {
   const json::value* tunnels = find(message, "tunnels");
   if (tunnels == nullptr || !tunnels->is_array()) return std::nullopt;
   for (const json::value& tunnel : tunnels->get_array()) {

@@ -110,8 +110,8 @@ class Sandboxes : public std::enable_shared_from_this<Sandboxes> {
   asio::awaitable<json::object> call_newest(ModalCall call);
   static asio::awaitable<std::shared_ptr<const RouterAccess>> access_to(std::shared_ptr<ControlPlane> control,
                                                                         std::string id, std::string task_id);
-  [[nodiscard]] Endpoint address_of(const std::string& url) const;
-  [[nodiscard]] std::optional<Endpoint> port_in(const json::object& message, std::uint16_t port) const;
+  [[nodiscard]] static Endpoint address_of(const std::string& url);
+  [[nodiscard]] static std::optional<Endpoint> port_in(const json::object& message, std::uint16_t port);
 
   const std::shared_ptr<ControlPlane> control_;
   std::atomic<bool> first_only_ = false;

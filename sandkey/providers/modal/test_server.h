@@ -136,7 +136,7 @@ class TestRouter final : public router::TaskCommandRouter::Service {
   }
 };
 
-class TestControl final : public api::ModalClient::Service {
+class TestControl : public api::ModalClient::Service {
  public:
   using Headers = std::map<std::string, std::string>;
 
@@ -213,9 +213,10 @@ class TestControl final : public api::ModalClient::Service {
 };
 
 // Both on one port, and an engine in a world of its own to sign in from.
-class TestModal {
+template <typename Control>
+class TestModalOf {
  public:
-  TestModal()
+  TestModalOf()
       : engine_(
             {.steady_now = [this] { return std::chrono::steady_clock::now() + skew.load(); },
              .system_now =
@@ -242,9 +243,9 @@ class TestModal {
                  {"MODAL_TOKEN_ID", "ak-identity"},
                  {"MODAL_TOKEN_SECRET", "as-canary-secret"}};
   }
-  ~TestModal() { stop(); }
-  TestModal(const TestModal&) = delete;
-  TestModal& operator=(const TestModal&) = delete;
+  ~TestModalOf() { stop(); }
+  TestModalOf(const TestModalOf&) = delete;
+  TestModalOf& operator=(const TestModalOf&) = delete;
 
   void stop() { server_->Shutdown(std::chrono::system_clock::now()); }
 
@@ -271,7 +272,7 @@ class TestModal {
     }
   }
 
-  TestControl control;
+  Control control;
   TestRouter router;
   std::map<std::string, std::string> variables;  // not while something runs
   TempFolder home;
@@ -290,5 +291,7 @@ class TestModal {
   std::unique_ptr<grpc::Server> server_;
   Engine engine_;
 };
+
+using TestModal = TestModalOf<TestControl>;
 
 }  // namespace sandkey::modal

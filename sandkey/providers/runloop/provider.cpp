@@ -8,6 +8,7 @@
 #include "sandkey/providers/runloop/launch.h"
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
+#include "sandkey/runtime/cloud_intent.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -119,25 +120,11 @@ class RunloopProvider final : public Provider {
   }
 
   void check(const SandboxIntent& intent) const override {
-    const auto refuse = [](const std::string& what, const std::string& instead) {
-      throw Error(ErrorCode::unsupported, "creating a sandbox at runloop: " + what + "; " + instead,
-                  {.provider = "runloop",
-                   .operation = "create",
-                   .phase = {},
-                   .request_id = {},
-                   .processed = Processed::no});
-    };
-    if (!intent.workspace.empty()) {
-      refuse("a folder of this machine cannot be its workspace", "copy the folder in (sandkey cp)");
-    }
-    if (intent.processes) refuse("its processes cannot be limited", "leave the limit out");
+    check_cloud_intent(name(), intent, account_->account());
     if (intent.network == false) {
-      refuse("its network cannot be cut off", "choose a blueprint with a network policy");
+      refuse_intent(name(), "its network cannot be cut off", "choose a blueprint with a network policy");
     }
     (void)launch_of(intent, *credential_, intent.lease.value_or(kLease));
-    if (const std::string& blocked = account_->account().blocked; !blocked.empty()) {
-      throw AuthenticationError(ErrorCode::permission_denied, "creating a sandbox at runloop: " + blocked);
-    }
   }
 
   // Returns when Runloop knows of it; start_agent() waits until it runs.

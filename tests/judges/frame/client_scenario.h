@@ -60,7 +60,7 @@ class Scenario {
     intent.sid = sid_;
     intent.working_dir = "/workspace";
     intent.environment = {{"COLOUR", "blue"}};
-    intent.network = false;
+    if (provider_->capabilities().network_switch) intent.network = false;
     id_ = engine_.wait(provider_->create(std::move(intent), soon()));
     return json::string(id_.value);
   }

@@ -17,7 +17,8 @@ std::string to_body(const ApiError& error) {
 
 std::optional<bool> retryable(const ApiError& error) noexcept {
   if (error.error_code() == "wait_timeout" || error.error_code() == "tunnel_service_not_ready") return true;
-  if (error.error_code() == "tunnel_unavailable") return false;
+  // Clients repeat what ends with 5xx: for what is not there they would wait half a minute in vain.
+  if (error.error_code() == "tunnel_unavailable" || error.error_code() == "not_emulated") return false;
   return std::nullopt;
 }
 

@@ -59,6 +59,9 @@ DevboxRoutes::DevboxRoutes(emu::World& world, Fleet& fleet, Api& api) : world_(w
   add(api, "GET /v1/secrets/{name}", kLook, &DevboxRoutes::get_secret);
   add(api, "POST /v1/secrets/{name}", kUse, &DevboxRoutes::update_secret);
   add(api, "POST /v1/secrets/{name}/delete", kEnd, &DevboxRoutes::delete_secret);
+  add(api, "GET /v1/secrets/id/{id}", kLook, &DevboxRoutes::get_secret_by_id);
+  add(api, "POST /v1/secrets/id/{id}/update", kUse, &DevboxRoutes::update_secret_by_id);
+  add(api, "POST /v1/secrets/id/{id}/delete", kEnd, &DevboxRoutes::delete_secret_by_id);
   for (const char* route : {"POST /v1/devboxes/{id}/create_ssh_key",
                             "POST /v1/devboxes/{id}/create_pty_tunnel",
                             "POST /v1/devboxes/{id}/create_gateway_token",
@@ -285,6 +288,13 @@ DevboxRoutes::Secret& DevboxRoutes::secret(const Account& account, const std::st
   return found->second;
 }
 
+std::string DevboxRoutes::secret_name(const Account& account, const std::string& id) {
+  for (const auto& [name, secret] : secrets_[account.name]) {
+    if (secret.id == id) return name;
+  }
+  throw no_such("Secret", id);
+}
+
 asio::awaitable<void> DevboxRoutes::list_secrets(Exchange& exchange, const Account& account, Arguments) {
   const PageQuery query = parse_page(exchange);
   std::vector<Item> items;
@@ -329,6 +339,24 @@ asio::awaitable<void> DevboxRoutes::delete_secret(Exchange& exchange, const Acco
   json::object view = to_view(arguments[0], secret(account, arguments[0]));
   secrets_[account.name].erase(arguments[0]);
   co_await reply(exchange, std::move(view));
+}
+
+asio::awaitable<void> DevboxRoutes::get_secret_by_id(Exchange& exchange, const Account& account,
+                                                     Arguments arguments) {
+  arguments[0] = secret_name(account, arguments[0]);
+  return get_secret(exchange, account, std::move(arguments));
+}
+
+asio::awaitable<void> DevboxRoutes::update_secret_by_id(Exchange& exchange, const Account& account,
+                                                        Arguments arguments) {
+  arguments[0] = secret_name(account, arguments[0]);
+  return update_secret(exchange, account, std::move(arguments));
+}
+
+asio::awaitable<void> DevboxRoutes::delete_secret_by_id(Exchange& exchange, const Account& account,
+                                                        Arguments arguments) {
+  arguments[0] = secret_name(account, arguments[0]);
+  return delete_secret(exchange, account, std::move(arguments));
 }
 
 }  // namespace sandkey::runloop::emulator

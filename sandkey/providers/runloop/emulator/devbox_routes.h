@@ -49,6 +49,9 @@ class DevboxRoutes {
   asio::awaitable<void> get_secret(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> update_secret(Exchange& exchange, const Account& account, Arguments arguments);
   asio::awaitable<void> delete_secret(Exchange& exchange, const Account& account, Arguments arguments);
+  asio::awaitable<void> get_secret_by_id(Exchange& exchange, const Account& account, Arguments arguments);
+  asio::awaitable<void> update_secret_by_id(Exchange& exchange, const Account& account, Arguments arguments);
+  asio::awaitable<void> delete_secret_by_id(Exchange& exchange, const Account& account, Arguments arguments);
 
   struct Secret {
     std::string id = {};
@@ -59,6 +62,7 @@ class DevboxRoutes {
   using Secrets = std::map<std::string, Secret>;  // by name
   [[nodiscard]] static json::object to_view(const std::string& name, const Secret& secret);
   [[nodiscard]] Secret& secret(const Account& account, const std::string& name);
+  [[nodiscard]] std::string secret_name(const Account& account, const std::string& id);
 
   sandkey::emulator::World& world_;
   Fleet& fleet_;
