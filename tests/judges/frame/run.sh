@@ -1,8 +1,8 @@
 # How a judge runs: its `run` sets `here` to its folder, defines `parts`, and ends with
 #   source "$here/../frame/run.sh"
 # `parts` is called under the emulator and calls `part NAME COMMAND...` for one after the other, so that each can say that nothing
-# is left behind. It has $node and $modules (empty where the JavaScript SDKs cannot be had), $python (likewise), $client, and
-# $frame. Each part ends with "N passed, N failed".
+# is left behind. It has $node and $modules (empty where the JavaScript SDKs cannot be had), $python (likewise), $client, $frame,
+# and $emulator for parts that need one of their own. Each part ends with "N passed, N failed".
 #   run [SANDKEY_EMULATOR [CLIENT_SCENARIO]]    default: the release build of this checkout
 # Exit status: 0, 1, or 77 with the reason where the judge cannot run here. Last line: "N passed, N failed, N skipped".
 set -euo pipefail
@@ -19,7 +19,7 @@ if [[ ${1:-} == --inside ]]; then
     timeout 300 "${@:2}" 2>&1 || status=$?
     ((status == 0 || status == 1)) || echo "(ended with status $status)"
   }
-  node=$2 modules=$3 python=$4 client=$5
+  node=$2 modules=$3 python=$4 client=$5 emulator=$6
   parts
   if [[ -n $modules && -n $python ]]; then
     part "every route is called by an SDK" "$python" "$frame/coverage.py" "$here"
@@ -69,7 +69,7 @@ export PYTHONPYCACHEPREFIX=$(cd "$judges" && pwd)/pycache # nothing is written b
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0
-"$emulator" -- "$here/run" --inside "$node" "$modules" "$python" "$client" 2>&1 | tee "$log" || status=$?
+"$emulator" -- "$here/run" --inside "$node" "$modules" "$python" "$client" "$emulator" 2>&1 | tee "$log" || status=$?
 ((status == 0)) || { echo "FAILED  the emulator ended with status $status"; failed=$((failed + 1)); }
 
 # A part without counts of its own has not come to its end.
