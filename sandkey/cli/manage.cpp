@@ -105,7 +105,7 @@ bool is_gone(Context& context, Provider& provider, const SandboxId& id) {
   try {
     return context.wait(provider.describe(id, request_deadline(context))).state == SandboxState::ended;
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::not_found) throw;
+    if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
     return true;
   }
 }

@@ -189,7 +189,7 @@ std::optional<SandboxInfo> describe(Context& context, Provider& provider, const 
   try {
     return context.wait(provider.describe(id, request_deadline(context)));
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::not_found) throw;
+    if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
     return std::nullopt;
   }
 }

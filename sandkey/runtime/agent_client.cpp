@@ -798,6 +798,7 @@ asio::awaitable<HttpStream> AgentStream::open() {
   HttpStream stream = co_await client_.http_.open(std::move(made));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
+    if (is_from_before(stream.status(), body)) co_await client_.require_sandbox(operation);
     client_.fail(stream.status(), body, operation);
   }
   started_ = true;
