@@ -63,8 +63,9 @@ void read_grpc_status(const json::object& object, Fault& fault) {
   fault.body = find_string(object, "message").value_or("");
   if (find(object, "retry_after_milliseconds") == nullptr) return;
   const long long after = find_integer(object, "retry_after_milliseconds").value_or(-1);
-  if (after < 0 || std::chrono::milliseconds(after) > kLongestDelay) {
-    refuse("\"retry_after_milliseconds\" must be from 0 to 600000");
+  constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 7);  // it is only told, not waited
+  if (after < 0 || std::chrono::milliseconds(after) > kLongest) {
+    refuse("\"retry_after_milliseconds\" must be from 0 to 604800000");
   }
   fault.retry_after = std::chrono::milliseconds(after);
 }

@@ -33,11 +33,33 @@ const json::array& array_of(const json::value& document, std::string_view key) {
   return value->get_array();
 }
 
+// What gRPC has for statuses of HTTP.
+constexpr std::pair<int, int> kGrpcStatuses[] = {{8, 429}, {13, 500}, {14, 503}};
+
+int grpc_status_of(int http_status) {
+  for (const auto& [grpc, http] : kGrpcStatuses)
+    if (http == http_status) return grpc;
+  throw Error(ErrorCode::internal, "gRPC has no status for " + std::to_string(http_status));
+}
+
+// That of a gRPC answer, whose own status of HTTP is always 200.
+int http_status_of(const std::string& grpc_status, int http_status) {
+  for (const auto& [grpc, http] : kGrpcStatuses)
+    if (grpc_status == std::to_string(grpc)) return http;
+  return http_status;
+}
+
 json::object to_json(const Fault& fault) {
   json::object kind{{"kind", fault.kind}};
+  if (fault.kind == "grpc_status") {
+    kind["grpc_status"] = grpc_status_of(fault.status);
+    kind["message"] = fault.body;
+    if (fault.wait) kind["retry_after_milliseconds"] = std::chrono::milliseconds(*fault.wait).count();
+  }
   if (fault.kind == "status") {
     json::object headers;
     for (const auto& [name, value] : fault.headers) headers[name] = value;
+    if (fault.wait) headers["Retry-After"] = std::to_string(fault.wait->count());
     kind["status"] = fault.status;
     kind["headers"] = std::move(headers);
     kind["body"] = fault.body;
@@ -109,7 +131,8 @@ std::vector<JournalEntry> Emulator::requests_since(std::uint64_t number) {
     JournalEntry entry;
     entry.number = static_cast<std::uint64_t>(find_integer(object, "number").value_or(0));
     entry.route = text_of(object, "route");
-    entry.status = static_cast<int>(find_integer(object, "status").value_or(0));
+    entry.status = http_status_of(text_of(object, "grpc_status"),
+                                  static_cast<int>(find_integer(object, "status").value_or(0)));
     // Whether `since` itself is among them is not worth depending on.
     if (entry.number > number) entries.push_back(std::move(entry));
   }

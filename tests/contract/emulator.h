@@ -6,6 +6,7 @@
 #include "sandkey/net/http_client.h"
 #include "sandkey/net/url.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -21,7 +22,7 @@ namespace sandkey::contract {
 struct JournalEntry {
   std::uint64_t number = 0;
   std::string route;  // "POST /v2/sandboxes"
-  int status = 0;
+  int status = 0;     // of HTTP; for gRPC what its status would be there
 };
 
 struct EmulatedSandbox {
@@ -34,10 +35,11 @@ inline constexpr int kAlways = 0;
 
 // What shall happen to requests of a route instead of, or besides, the usual.
 struct Fault {
-  std::string kind;  // status, drop_before, drop_after, hang, slow, garbage, half, echo
-  int status = 0;
+  std::string kind;  // status, grpc_status, drop_before, drop_after, hang, slow, garbage, half, echo
+  int status = 0;    // of HTTP, also for gRPC
   std::map<std::string, std::string> headers = {};
   std::string body = {};
+  std::optional<std::chrono::seconds> wait = std::nullopt;  // that it asks for
   int milliseconds = 0;
   int times = 1;  // kAlways: without end
   int skip = 0;   // so many requests go by first

@@ -10,11 +10,12 @@
 
 namespace sandkey::contract {
 
-// As the emulator's journal and its faults name them: "POST /v2/sandboxes".
+// As the emulator's journal and its faults name them: "POST /v2/sandboxes", "ModalClient/SandboxCreateV2".
 struct Routes {
   // Prove that a key is accepted, and change nothing: the usual one, then those that may be asked besides.
   std::vector<std::string_view> probes = {};
   std::string_view create = {};  // makes a sandbox
+  bool grpc = false;             // statuses are gRPC's, not those of HTTP
 };
 
 // One of the emulator's accounts with which something is wrong.

@@ -61,6 +61,9 @@ class Faults : public ContractTest {
   }
 
   static Fault status(int code, int times = 1) {
+    if (subject().facts->routes.grpc) {
+      return {.kind = "grpc_status", .status = code, .body = "made by the contract suite", .times = times};
+    }
     return {.kind = "status",
             .status = code,
             .headers = {{"Content-Type", "application/json"}},
@@ -76,7 +79,7 @@ INSTANTIATE_TEST_SUITE_P(, Faults, ::testing::ValuesIn(emulated_providers()), na
 
 TEST_P(Faults, AskedToWaitWeWaitAndSucceed) {
   Fault wait = status(429);
-  wait.headers["Retry-After"] = "1";
+  wait.wait = seconds(1);
   for (const std::string_view route : {probe(), create()}) {
     SCOPED_TRACE(route);
     engine_ = make_engine();  // one that is not signed in yet
@@ -91,7 +94,7 @@ TEST_P(Faults, AskedToWaitWeWaitAndSucceed) {
 
 TEST_P(Faults, AskedToWaitTooLongWeSaySo) {
   Fault wait = status(429, kAlways);
-  wait.headers["Retry-After"] = "86400";
+  wait.wait = std::chrono::hours(24);
   emulator().inject(probe(), wait);
   const Error error = thrown([&] { (void)make("waits"); });
   EXPECT_EQ(error.code(), ErrorCode::rate_limited) << error.what();

@@ -219,6 +219,9 @@ struct GrpcStream::State {
     const std::lock_guard lock(state.mutex);
     state.status.code = static_cast<GrpcCode>(ending->status);
     state.status.message = copy(ending->message);
+    // gRPC's own words for an answer without a status: no server of gRPC's gave it.
+    const bool is_none = state.status.code == GrpcCode::unknown && state.status.message == "Stream removed";
+    if (is_none) state.status.code = GrpcCode::malformed;
     state.details = copy(ending->details);
     for (std::size_t i = 0; i < ending->trailer_count; ++i) {
       state.status.trailers.emplace_back(copy(ending->trailers[i].name), copy(ending->trailers[i].value));

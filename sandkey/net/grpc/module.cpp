@@ -2,11 +2,13 @@
 #include "sandkey/net/grpc/module.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/util/json_util.h>
 #include <grpc/grpc.h>
+#include <grpc/support/log.h>
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
@@ -431,6 +433,10 @@ constexpr Functions kFunctions{kVersion, &open, &close, &start, &read, &release}
 
 extern "C" __attribute__((visibility("default"))) const sandkey::grpc_module::Functions*
 sandkey_grpc_module() {
+  // What gRPC has to say goes to the standard error of whatever program this is; the statuses say it, too.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) {  // NOLINT(concurrency-mt-unsafe): as gRPC itself reads it
+    gpr_set_log_function([](gpr_log_func_args*) {});
+  }
   // For good. Else it would be taken down with the last channel, by whatever thread lets go of that, and set
   // up again with the next.
   static const bool ready = (grpc_init(), true);

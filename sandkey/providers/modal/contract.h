@@ -6,7 +6,7 @@
 namespace sandkey::modal {
 
 inline const contract::Facts kContract{
-    .routes = {.probes = {"ModalClient/TokenInfoGet"}, .create = "ModalClient/SandboxCreateV2"},
+    .routes = {.probes = {"ModalClient/TokenInfoGet"}, .create = "ModalClient/SandboxCreateV2", .grpc = true},
     // Modal alone decides what a token looks like, so one of another shape is asked about, too.
     .refused = {{"malformed", ErrorCode::unauthenticated},
                 {"unknown", ErrorCode::unauthenticated},
@@ -16,7 +16,7 @@ inline const contract::Facts kContract{
     .cannot_create = {{"restricted", ErrorCode::permission_denied},
                       {"over_quota", ErrorCode::quota_exceeded}},
     .image = "debian:12-slim",
-    .missing_image = "sandkey-no-such-image:1",
+    .missing_image = "registry.invalid/sandkey-no-such-image:1",
 };
 
 }  // namespace sandkey::modal

@@ -75,7 +75,7 @@ def _():
         same(disabled.devboxes.list().devboxes, [])
         thrown(PermissionDeniedError, disabled.devboxes.create, "disabled")
     thrown(PermissionDeniedError, account("restricted").accounts.me, "RESOURCE_TYPE_ACCOUNT")
-    same(account("restricted").devboxes.list().devboxes, [])
+    same(account("restricted").devboxes.list(status="running").devboxes, [])
     thrown(PermissionDeniedError, account("read_only").devboxes.create, "ACCESS_LEVEL_WRITE")
     thrown(PermissionDeniedError, account("account_only").devboxes.list, "RESOURCE_TYPE_DEVBOXES")
     thrown(RateLimitError, account("at_limit").devboxes.create, "at once")

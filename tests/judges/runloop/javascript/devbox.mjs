@@ -233,6 +233,12 @@ await check('files: bytes, both ways', async () => {
   fs.rmSync(folder, { recursive: true })
   assert.equal(await (await devboxes.downloadFile(id, { path: '~/deep/er/file' })).text(), 'from a file')
 })
+await check('files: six large ones at once', async () => {
+  const data = Array.from({ length: 6 }, (_, i) => Buffer.alloc(1_500_000 + i, `${i}`))
+  await Promise.all(data.map(async (each, i) => file.upload({ path: `/tmp/at-once-${i}`, file: await toFile(each, 'f') })))
+  const back = await Promise.all(data.map((_, i) => file.download({ path: `/tmp/at-once-${i}` }).then((reply) => reply.arrayBuffer())))
+  assert.ok(back.every((each, i) => Buffer.from(each).equals(data[i])))
+})
 await check('files: what cannot be', async () => {
   for (const work of [
     () => file.read({ file_path: 'none' }), () => file.download({ path: 'none' }), () => file.read({ file_path: '/tmp' }),

@@ -198,6 +198,20 @@ await check('create: sizes', async () => {
     await thrown(devboxes.create({ launch_parameters: wrong }), BadRequestError)
   }
 })
+await check('create: an answer before it runs, and one that waits for a place', async () => {
+  const view = await devboxes.create()
+  await fault('POST /v1/devboxes/create_and_await_running', { kind: 'status', status: 200, body: { ...view, status: 'provisioning' } })
+  await requests('')
+  const made = await devboxes.createAndAwaitRunning()
+  assert.deepEqual([made.id, made.status], [view.id, 'running'])
+  assert.equal((await requests('POST /v1/devboxes/{id}/wait_for_status')).length, 1)
+  const queued = await devboxes.create({ launch_parameters: { provisioning_tier: 'flex', user_parameters: { username: 'judge', uid: 1234 } } })
+  assert.equal(queued.status, 'queued')
+  assert.deepEqual(states(await devboxes.awaitRunning(queued.id)), ['queued', 'provisioning', 'initializing', 'running'])
+  assert.equal(await run(queued.id, 'whoami; pwd'), 'judge\n/home/judge\n')
+  await gone(made.id)
+  await gone(queued.id)
+})
 await check('create: the SDK’s own objects', async () => {
   const devbox = await sdk.devbox.create({ name: 'object' })
   assert.equal((await devbox.getInfo()).status, 'running')
@@ -299,7 +313,8 @@ await check('update: what is named, and no more', async () => {
 // ---- Life
 
 await check('life: suspended and resumed, its files kept and its processes not', async () => {
-  const devbox = await sdk.devbox.create({ launch_parameters: { launch_commands: ['echo start >> ~/starts'] } })
+  const lifecycle = { lifecycle_hooks: { suspend_commands: ['echo hook >> ~/hooks', 'exit 3'] } }
+  const devbox = await sdk.devbox.create({ launch_parameters: { launch_commands: ['echo start >> ~/starts'], lifecycle } })
   const running = await devbox.cmd.execAsync('echo $$ > ~/pid; sleep 300')
   await devbox.file.write({ file_path: 'kept.txt', contents: 'kept' })
   assert.match((await devbox.suspend()).status, /^suspend/)
@@ -309,7 +324,7 @@ await check('life: suspended and resumed, its files kept and its processes not',
   assert.equal((await devbox.suspend()).status, 'suspended')
   assert.equal((await devbox.resume()).status, 'running')
   assert.equal(await devbox.file.read({ file_path: 'kept.txt' }), 'kept')
-  assert.equal(await run(devbox.id, 'cat starts; kill -0 $(cat pid) 2>/dev/null && echo lives'), 'start\nstart\n')
+  assert.equal(await run(devbox.id, 'cat hooks starts; kill -0 $(cat pid) 2>/dev/null && echo lives'), 'hook\nstart\nstart\n')
   assert.deepEqual(states(await devbox.getInfo()).slice(-5), ['running', 'suspending', 'suspended', 'resuming', 'running'])
   const usage = await devboxes.retrieveResourceUsage(devbox.id)
   assert.deepEqual([usage.id, usage.status], [devbox.id, 'running'])
