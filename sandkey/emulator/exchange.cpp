@@ -64,12 +64,24 @@ boost::asio::awaitable<std::string> RecordedExchange::read_body(std::size_t limi
   co_return body;
 }
 
+bool RecordedExchange::wants_more() const {
+  if (ended_ || body_.size() >= kMaxJournalBody) return false;
+  if (!next_.header("content-type").starts_with("application/grpc")) return true;
+  // Whoever streams a call may wait for the answer before saying more: the first message will do. It stands
+  // behind a byte and its length in four.
+  constexpr std::size_t kHead = 5;
+  if (body_.size() < kHead) return true;
+  std::size_t size = 0;
+  for (std::size_t i = 1; i < kHead; ++i) size = size << 8U | static_cast<unsigned char>(body_[i]);
+  return body_.size() - kHead < size;
+}
+
 boost::asio::awaitable<void> RecordedExchange::read_rest() {
   // A client that waits for leave to send it would now get that.
   if (!next_.header("expect").empty()) co_return;
   std::array<char, 16 * 1024> piece{};
   try {
-    while (!ended_ && body_.size() < kMaxJournalBody) (void)co_await read_some(piece);
+    while (wants_more()) (void)co_await read_some(piece);
   } catch (const net::HttpError&) {  // it broke off: the reply meets that as well
     ended_ = true;
   }

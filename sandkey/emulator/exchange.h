@@ -84,6 +84,7 @@ class RecordedExchange final : public ForwardingExchange {
 
  private:
   void keep(std::string_view bytes);
+  [[nodiscard]] bool wants_more() const;
   void write_down();
   void note_grpc_status(std::span<const Header> headers);
 

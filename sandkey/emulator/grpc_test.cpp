@@ -1,6 +1,7 @@
 #include "sandkey/emulator/grpc.h"
 
 #include "sandkey/base/base64.h"
+#include "sandkey/emulator/exchange.h"
 
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/field_mask.pb.h>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -88,10 +90,12 @@ class ScriptedExchange final : public net::HttpExchange {
   const std::string& path() const override { return path_; }
   std::optional<std::string> query(std::string_view) const override { return std::nullopt; }
   std::string_view header(std::string_view name) const override {
+    if (name == "content-type") return "application/grpc";
     return name == "grpc-timeout" ? std::string_view(timeout) : std::string_view();
   }
   std::vector<Header> headers() const override { return {}; }
   asio::awaitable<std::size_t> read_some(std::span<char> buffer) override {
+    if (body_.empty() && open) ADD_FAILURE() << "waits for what does not come before the answer";
     const std::size_t size = std::min(buffer.size(), body_.size());
     std::copy_n(body_.begin(), size, buffer.begin());
     body_.erase(0, size);
@@ -127,6 +131,7 @@ class ScriptedExchange final : public net::HttpExchange {
   void abort() override {}
   bool replied() const override { return status != 0; }
 
+  bool open = false;  // its client says more after the answer only
   std::string timeout;
   int status = 0;
   std::string type;
@@ -160,7 +165,7 @@ asio::awaitable<void> add_up(Engine& engine, ScriptedExchange& exchange) {
   co_await call.reply(sum);
 }
 
-asio::awaitable<void> refuse(Engine& engine, ScriptedExchange& exchange, bool after_a_message) {
+asio::awaitable<void> refuse(Engine& engine, net::HttpExchange& exchange, bool after_a_message) {
   Call call(engine, exchange);
   const Duration message;
   if (after_a_message) (void)co_await call.send(message);
@@ -199,6 +204,22 @@ TEST(GrpcCalls, FailWithHeadersAloneOrAfterMessages) {
     EXPECT_EQ(exchange.trailers["grpc-status-details-bin"], "ZGV0YWlscw");
     EXPECT_EQ(base64_decode(exchange.trailers["grpc-status-details-bin"]), "details");
   }
+}
+
+TEST(GrpcCalls, AreAnsweredBeforeTheirClientHasSaidAll) {
+  Engine engine;
+  Journal journal;
+  const KnownSecrets secrets;
+  const auto entry = std::make_shared<JournalEntry>();
+  ScriptedExchange exchange(framed_seconds(1));
+  exchange.open = true;
+  {
+    RecordedExchange recorded(exchange, journal, entry, secrets);
+    engine.wait(refuse(engine, recorded, false));
+  }
+  EXPECT_EQ(exchange.trailers["grpc-status"], "5");
+  EXPECT_EQ(entry->grpc_status, "5");
+  EXPECT_EQ(entry->body, framed_seconds(1));
 }
 
 TEST(GrpcCalls, NeedAMessageWhereThereIsOne) {

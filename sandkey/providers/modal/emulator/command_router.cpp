@@ -147,7 +147,7 @@ std::shared_ptr<Exec> CommandRouter::make_exec(const SandboxPtr& sandbox,
   if (argv[0] == kFileTools && argv.size() == 2) {
     return std::make_shared<FileTool>(parts_.world.engine, executor, sandbox->local, argv[1], kExecOutput);
   }
-  const auto account = parts_.accounts.named(sandbox->account);
+  const emu::Account& account = parts_.accounts.named(sandbox->account);
   Command command;
   command.argv.assign(argv.begin(), argv.end());
   command.variables = sandbox->variables;

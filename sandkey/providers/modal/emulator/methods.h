@@ -37,27 +37,27 @@ void ControlPlane::add_twins(const std::string& method, bool changes, Twin<Reque
 
 template <typename Request, typename Response>
 asio::awaitable<void> ControlPlane::run(Call& call, Need need, Action<Request, Response> action) {
-  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   Request request;
   co_await call.read(request);
+  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   const Response response = co_await (this->*action)(caller, std::move(request));
   co_await call.reply(response);
 }
 
 template <typename Request>
 asio::awaitable<void> ControlPlane::run_stream(Call& call, Need need, Stream<Request> stream) {
-  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   Request request;
   co_await call.read(request);
+  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   co_await (this->*stream)(call, caller, std::move(request));
 }
 
 template <typename Request, typename Response>
 asio::awaitable<void> ControlPlane::run_twin(Call& call, Need need, Backend backend,
                                              Twin<Request, Response> action) {
-  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   Request request;
   co_await call.read(request);
+  const Caller caller = authenticate(parts_.accounts, parts_.auth_tokens, call, need);
   const Response response = co_await (this->*action)(caller, backend, std::move(request));
   co_await call.reply(response);
 }
