@@ -199,7 +199,8 @@ RuntimeOptions runtime_options(Context& context) {
   options.setup_environment = false;
   options.status_callback = [&context](std::string_view level, RuntimeStatus status,
                                        const std::string& message) {
-    if (level == "warning") {
+    const bool takes_long = status == RuntimeStatus::starting_runtime && !message.empty();
+    if (level == "warning" || takes_long) {
       context.warn(message);
     } else if (context.verbose()) {
       context.note(std::string(to_string(status)) + (message.empty() ? "" : ": " + message));

@@ -513,6 +513,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     intent.processes = config_.sandbox.process_limit;
     intent.lease = config_.sandbox.lease;
     intent.keep = config_.sandbox.keep_runtime_alive;
+    if (options_.status_callback) {
+      intent.progress = [tell = options_.status_callback](const std::string& line) {
+        tell("info", RuntimeStatus::starting_runtime, line);
+      };
+    }
     return intent;
   }
 

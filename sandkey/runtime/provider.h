@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,6 +42,9 @@ struct SandboxIntent {
   // Outlives us and ends when its lease runs out. One that is not kept ends with this process where the
   // provider can see that (local), and with its lease elsewhere.
   bool keep = false;
+  // Told, a line at a time and on an engine's thread, what takes long about making it, such as the build of an
+  // image. May be empty.
+  std::function<void(const std::string& line)> progress = {};
 };
 
 // How to reach the agent in a sandbox.

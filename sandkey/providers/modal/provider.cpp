@@ -204,7 +204,7 @@ class ModalProvider final : public Provider {
     check(intent);
     NewSandbox wanted = wanted_of(intent);
     std::string image = intent.image.empty() ? kUsualImage : intent.image;
-    wanted.image_id = co_await sandboxes_->image(std::move(image), {}, deadline);
+    wanted.image_id = co_await sandboxes_->image(std::move(image), intent.progress, deadline);
     Secret secret = new_secret();
     wanted.environment[kSecretVariable] = secret.expose();
     MadeSandbox made = co_await make(std::move(wanted), intent.sid, deadline);
