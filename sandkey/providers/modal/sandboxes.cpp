@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 #include <utility>
 
 namespace sandkey::modal {
@@ -361,6 +362,7 @@ asio::awaitable<std::vector<SandboxRecord>> Sandboxes::list(Labels filter, Deadl
   if (!app_id) co_return records;
   const json::array tags = to_json(to_tags(filter));
   double before = 0;
+  std::set<std::string> seen;
   for (std::size_t page = 0; page < kMostPages; ++page) {
     ModalCall call{.method = "SandboxList",
                    .request = {{"app_id", *app_id}, {"before_timestamp", before}, {"tags", tags}},
@@ -370,14 +372,18 @@ asio::awaitable<std::vector<SandboxRecord>> Sandboxes::list(Labels filter, Deadl
     const json::value* list = find(reply, "sandboxes");
     if (list == nullptr || !list->is_array() || list->get_array().empty()) break;
     const double last = before;
+    bool found_more = false;
     for (const json::value& item : list->get_array()) {
       if (!item.is_object()) malformed_answer(kProvider, operation, "a sandbox in it is none");
       SandboxRecord record = record_of(item.get_object());
       before = find_number(item.get_object(), "created_at").value_or(0);
-      if (!record.id.empty()) records.push_back(std::move(record));
+      // Where the last digit of the time was lost on its way to us, the next page begins with the same one.
+      if (record.id.empty() || !seen.insert(record.id).second) continue;
+      found_more = true;
+      records.push_back(std::move(record));
     }
     // The next page is what is older than the last of this one.
-    if (!(before > 0) || (last > 0 && before >= last)) break;
+    if (!found_more || !(before > 0) || (last > 0 && before >= last)) break;
   }
   co_return records;
 }
