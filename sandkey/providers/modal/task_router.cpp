@@ -23,7 +23,6 @@ constexpr std::chrono::seconds kLongestWait = 60s;  // of one request for the ex
 constexpr int kAttempts = 11;
 constexpr std::chrono::milliseconds kFirstPause = 10ms;
 constexpr std::chrono::milliseconds kLongestPause = 1s;
-constexpr std::chrono::seconds kAccessTime = 30s;
 
 constexpr int kPipe = 1;  // where an output goes: to whoever reads it
 
