@@ -42,8 +42,8 @@ struct SandboxIntent {
   // Outlives us and ends when its lease runs out. One that is not kept ends with this process where the
   // provider can see that (local), and with its lease elsewhere.
   bool keep = false;
-  // Told, a line at a time and on an engine's thread, what takes long about making it, such as the build of an
-  // image. May be empty.
+  // Told, a line at a time and on an engine's thread, what takes long about making it, such as the build of
+  // an image. May be empty.
   std::function<void(const std::string& line)> progress = {};
 };
 

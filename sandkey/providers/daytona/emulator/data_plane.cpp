@@ -97,11 +97,17 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
 
 std::string without_token(std::string_view target) {
   std::string kept(target.substr(0, target.find('?')));
-  std::string_view rest = query_of(target);
+  std::optional<std::string_view> rest;
+  if (kept.size() < target.size()) rest = query_of(target);
   char before = '?';
-  while (!rest.empty()) {
-    const std::string_view pair = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(pair.size() + 1, rest.size()));
+  while (rest) {
+    const std::size_t end = rest->find('&');
+    const std::string_view pair = rest->substr(0, end);
+    if (end == std::string_view::npos) {
+      rest.reset();
+    } else {
+      rest->remove_prefix(end + 1);
+    }
     if (pair.substr(0, pair.find('=')) == kTokenParameter) continue;
     kept += std::exchange(before, '&');
     kept += pair;
