@@ -44,8 +44,10 @@ function(sandkey_grpc_module name wanted)
   add_library(${target} MODULE ${source} ${wire})
   sandkey_own_code(${target})
   set_target_properties(${target} PROPERTIES
-    PREFIX lib OUTPUT_NAME sandkey-${name} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}
-    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+    PREFIX lib OUTPUT_NAME sandkey-${name} CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  if(CMAKE_RUNTIME_OUTPUT_DIRECTORY)  # not within somebody else's project
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+  endif()
   target_compile_definitions(${target} PRIVATE SANDKEY_WIRE_FILE="${wire}")
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} PRIVATE sandkey_grpcpp)

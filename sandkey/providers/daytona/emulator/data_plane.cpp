@@ -97,17 +97,14 @@ std::optional<Destination> find_destination(std::string_view host, std::string_v
 
 std::string without_token(std::string_view target) {
   std::string kept(target.substr(0, target.find('?')));
-  std::optional<std::string_view> rest;
-  if (kept.size() < target.size()) rest = query_of(target);
+  std::string_view rest = query_of(target);
+  bool more = kept.size() < target.size();
   char before = '?';
-  while (rest) {
-    const std::size_t end = rest->find('&');
-    const std::string_view pair = rest->substr(0, end);
-    if (end == std::string_view::npos) {
-      rest.reset();
-    } else {
-      rest->remove_prefix(end + 1);
-    }
+  while (more) {
+    const std::size_t end = rest.find('&');
+    const std::string_view pair = rest.substr(0, end);
+    more = end != std::string_view::npos;
+    if (more) rest.remove_prefix(end + 1);
     if (pair.substr(0, pair.find('=')) == kTokenParameter) continue;
     kept += std::exchange(before, '&');
     kept += pair;
