@@ -1,5 +1,9 @@
 #include "sandkey/runtime/session_labels.h"
 
+#include "sandkey/credentials/sha256.h"
+
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <string_view>
 
@@ -23,6 +27,14 @@ std::optional<std::chrono::seconds> seconds_of(std::string_view text) {
 }
 
 }  // namespace
+
+std::string sandbox_name(const std::string& sid) {
+  constexpr std::size_t kLongest = 48;
+  const bool plain = std::all_of(
+      sid.begin(), sid.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
+  if (plain && !sid.empty() && sid.size() <= kLongest && sid.front() != '-') return "sandkey-" + sid;
+  return "sandkey--" + Sha256().update(sid).hex_digest().substr(0, 32);
+}
 
 Labels to_labels(const SessionLabels& session) {
   Labels labels{{kOursLabel, "true"},

@@ -24,6 +24,10 @@ struct SessionLabels {
   std::string attempt = {};      // empty where the cloud has another way
 };
 
+// For clouds in which only one sandbox at a time has each name, and names are looked up at once: the one of
+// the session's sandbox, of letters, digits, '-' and '_', the same in every process; at most 56 of them.
+[[nodiscard]] std::string sandbox_name(const std::string& sid);
+
 [[nodiscard]] Labels to_labels(const SessionLabels& session);
 // Of any sandbox: a label that is missing, or that somebody changed to what is none, leaves its default; the
 // working directory's is /workspace.

@@ -21,6 +21,20 @@ TEST(SessionLabels, ComeBackAsTheyWere) {
   EXPECT_EQ(back.attempt, "0123");
 }
 
+TEST(SessionLabels, ASessionsSandboxHasOneNameWhateverTheSessionIsCalled) {
+  EXPECT_EQ(sandbox_name("box_1"), "sandkey-box_1");
+  const std::string longest(48, 'x');
+  EXPECT_EQ(sandbox_name(longest), "sandkey-" + longest);
+  for (const std::string& odd :
+       {std::string(), longest + "x", std::string("-x"), std::string("a b/../\xc3\xbc")}) {
+    const std::string name = sandbox_name(odd);
+    EXPECT_EQ(name.size(), 41U) << name;
+    EXPECT_EQ(name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-"), std::string::npos) << name;
+    EXPECT_EQ(name.substr(0, 9), "sandkey--")
+        << "a session that is called what another one's digest is has no such name";
+  }
+}
+
 TEST(SessionLabels, WhatIsMissingOrSpoiltHasItsDefault) {
   const SessionLabels none = session_of(Labels());
   EXPECT_EQ(none.sid, "");

@@ -2,7 +2,6 @@
 
 #include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
-#include "sandkey/credentials/sha256.h"
 #include "sandkey/providers/daytona/control_plane.h"
 #include "sandkey/providers/daytona/toolbox.h"
 #include "sandkey/runtime/agent_launch.h"
@@ -13,7 +12,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <mutex>
 #include <set>
@@ -38,16 +36,6 @@ constexpr std::chrono::seconds kCleanUp = 10s;
 // Daytona counts in whole minutes, and 0 would be for ever.
 std::chrono::minutes in_minutes(std::chrono::seconds lease) {
   return std::max(std::chrono::ceil<std::chrono::minutes>(lease), std::chrono::minutes(1));
-}
-
-// Names are looked up at once where lists lag behind, and only one sandbox at a time has each: so a session's
-// is found by its name.
-std::string name_of(const std::string& sid) {
-  constexpr std::size_t kLongest = 48;
-  const bool plain = std::all_of(
-      sid.begin(), sid.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
-  if (plain && !sid.empty() && sid.size() <= kLongest && sid.front() != '-') return "sandkey-" + sid;
-  return "sandkey--" + Sha256().update(sid).hex_digest().substr(0, 32);
 }
 
 // What people call an image is a snapshot of Daytona's or an image of a registry, and names of both kinds
@@ -156,7 +144,7 @@ class DaytonaProvider final : public Provider {
   [[nodiscard]] Account account() const override { return account_->account(); }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
-    const std::string name = name_of(sid);
+    const std::string name = sandbox_name(sid);
     const std::optional<SandboxRecord> named = co_await look_up(name, deadline);
     if (named && session_of(named->labels).sid == sid) co_return SandboxId{named->id};
     // One that somebody renamed, or gave the label.
@@ -292,7 +280,7 @@ class DaytonaProvider final : public Provider {
     Source source = source_of(intent.image);
     const std::chrono::seconds lease = intent.lease.value_or(kLease);
     NewSandbox wanted;
-    wanted.name = name_of(intent.sid);
+    wanted.name = sandbox_name(intent.sid);
     wanted.snapshot = std::move(source.snapshot);
     if (!source.image.empty()) wanted.dockerfile = "FROM " + source.image + "\n";
     if (const Credential::Place* target = credential_->setting("target")) wanted.target = target->value;

@@ -2,7 +2,6 @@
 
 #include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
-#include "sandkey/credentials/sha256.h"
 #include "sandkey/net/http_client.h"
 #include "sandkey/providers/modal/sandboxes.h"
 #include "sandkey/providers/modal/task_router.h"
@@ -14,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -58,15 +56,6 @@ exec 9<>"${HOME:-/tmp}/.sandkey/life"
 )script";
 
 constexpr char kPut[] = "umask 077; cd \"${HOME:-/tmp}\" && cat >\"$1\"";
-
-// Only one sandbox at a time has each name, and names are looked up at once: so a session's is found by it.
-std::string name_of(const std::string& sid) {
-  constexpr std::size_t kLongest = 48;
-  const bool plain = std::all_of(
-      sid.begin(), sid.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '-' || c == '_'; });
-  if (plain && !sid.empty() && sid.size() <= kLongest && sid.front() != '-') return "sandkey-" + sid;
-  return "sandkey--" + Sha256().update(sid).hex_digest().substr(0, 32);
-}
 
 SandboxInfo to_info(const SandboxRecord& record) {
   SessionLabels session = session_of(record.labels);
@@ -142,7 +131,7 @@ class ModalProvider final : public Provider {
   [[nodiscard]] Account account() const override { return account_->account(); }
 
   asio::awaitable<std::optional<SandboxId>> find(std::string sid, Deadline deadline) override {
-    std::string name = name_of(sid);
+    std::string name = sandbox_name(sid);
     std::optional<std::string> named = co_await sandboxes_->find_by_name(std::move(name), deadline);
     if (named) co_return SandboxId{std::move(*named)};
     // One that somebody renamed, or that is of the other back end.
@@ -288,7 +277,7 @@ class ModalProvider final : public Provider {
   [[nodiscard]] NewSandbox wanted_of(const SandboxIntent& intent) const {
     const std::chrono::seconds life = intent.lease.value_or(kLongestLife);
     NewSandbox wanted;
-    wanted.name = name_of(intent.sid);
+    wanted.name = sandbox_name(intent.sid);
     wanted.entrypoint = {"sh", "-c", kEntrypoint};
     wanted.environment = intent.environment;
     wanted.labels =
