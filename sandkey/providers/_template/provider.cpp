@@ -8,6 +8,7 @@
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/cloud_intent.h"
+#include "sandkey/runtime/oldest_sandbox.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -125,12 +126,8 @@ class ExampleProvider final : public Provider {
         {.sid = intent.sid, .kept = intent.keep, .lease = lease, .working_dir = intent.working_dir}));
     const std::string operation = "creating a sandbox at example";
     RestAnswer answer = co_await post("/v1/sandboxes", std::move(body), operation, deadline);
-    const SandboxId own = read_record(answer.body, operation).info.id;
-    // Of two that create one session's sandbox at once, perhaps on two machines, the older stays.
-    const std::optional<SandboxId> oldest = co_await find(intent.sid, deadline);
-    if (!oldest || *oldest == own) co_return own;
-    co_await destroy(own, deadline);
-    co_return *oldest;
+    SandboxId own = read_record(answer.body, operation).info.id;
+    co_return co_await keep_oldest(engine_, *this, std::move(own), intent.sid, deadline);
   }
 
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {

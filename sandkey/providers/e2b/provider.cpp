@@ -7,6 +7,7 @@
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/cloud_intent.h"
+#include "sandkey/runtime/oldest_sandbox.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -156,7 +157,7 @@ class E2BProvider final : public Provider {
     if (lost) made = co_await recover(wanted, attempt, *lost, deadline);
     SandboxId id{made->id};
     remember(std::move(*made), intent.working_dir, true);
-    co_return co_await settle(std::move(id), intent.sid, deadline);
+    co_return co_await keep_oldest(engine_, *this, std::move(id), intent.sid, deadline);
   }
 
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {
@@ -283,14 +284,6 @@ class E2BProvider final : public Provider {
       if (record.id != made.id) co_await control_.kill(record.id, deadline);
     }
     co_return made;
-  }
-
-  // Two who create one session's sandbox at once, perhaps on two machines, end up in the older one.
-  asio::awaitable<SandboxId> settle(SandboxId own, std::string sid, Deadline deadline) {
-    const std::optional<SandboxId> oldest = co_await find(std::move(sid), deadline);
-    if (!oldest || *oldest == own) co_return own;
-    co_await destroy(own, deadline);
-    co_return *oldest;
   }
 
   [[nodiscard]] std::string domain_of(const SandboxKeys& keys) const {

@@ -9,6 +9,7 @@
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/cloud_intent.h"
+#include "sandkey/runtime/oldest_sandbox.h"
 #include "sandkey/runtime/session_labels.h"
 
 #include <fmt/format.h>
@@ -29,7 +30,6 @@ using std::chrono::system_clock;
 constexpr std::chrono::seconds kLease = 5min;
 
 // How long ending a devbox may take whose making failed.
-constexpr std::chrono::seconds kCleanUp = 30s;
 
 // Half of what the agent's session key is made of; the other is the tunnel's token, which who may use a port
 // is given, and which therefore must not be all.
@@ -143,7 +143,7 @@ class RunloopProvider final : public Provider {
     if (lost) made.emplace(co_await recover(wanted, attempt, *lost, deadline));
     SandboxId id{made->id};
     remember(*made, true);
-    co_return co_await settle(std::move(id), intent.sid, deadline);
+    co_return co_await keep_oldest(engine_, *this, std::move(id), intent.sid, deadline);
   }
 
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {
@@ -387,25 +387,6 @@ class RunloopProvider final : public Provider {
       if (devbox.id != made.id) co_await devboxes_.shutdown(devbox.id, deadline);
     }
     co_return std::move(made);
-  }
-
-  // Two who create one session's sandbox at once, perhaps on two machines, end up in the older one.
-  asio::awaitable<SandboxId> settle(SandboxId own, std::string sid, Deadline deadline) {
-    std::optional<SandboxId> oldest;
-    std::optional<Error> failed;
-    try {
-      oldest = co_await find(std::move(sid), deadline);
-    } catch (const Error& error) {
-      if (error.code() == ErrorCode::cancelled) throw;
-      failed = error;
-    }
-    if (failed) {
-      co_await destroy(own, engine_.in(kCleanUp));
-      throw_error(*failed);
-    }
-    if (!oldest || *oldest == own) co_return own;
-    co_await destroy(own, deadline);
-    co_return *oldest;
   }
 
   [[nodiscard]] std::string address_of(const Tunnel& tunnel, std::uint16_t port) const {
