@@ -1,0 +1,1 @@
+// Nothing: what it is compiled for is the headers (sandkey_precompile() in sandkey.cmake).
