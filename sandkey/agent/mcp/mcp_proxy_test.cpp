@@ -179,7 +179,7 @@ class Connection {
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-      throw std::runtime_error("connect failed");
+      throw std::runtime_error(std::string("connect: ") + std::strerror(errno));
     }
   }
 
@@ -193,13 +193,9 @@ class Connection {
 
   // False at the end, or when nothing came in time.
   bool receive(Clock::time_point deadline) {
-    int ready = 0;
-    do {  // again where the end of a child interrupts it
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-      pollfd poller{fd_.get(), POLLIN, 0};
-      ready = ::poll(&poller, 1, static_cast<int>(std::max<long long>(left, 0)));
-    } while (ready < 0 && errno == EINTR);
-    if (ready <= 0) return false;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd poller{fd_.get(), POLLIN, 0};
+    if (::poll(&poller, 1, static_cast<int>(std::max<long long>(left, 0))) <= 0) return false;
     std::string piece(1 << 16, '\0');
     const ssize_t n = ::recv(fd_.get(), piece.data(), piece.size(), 0);
     if (n <= 0) {
@@ -385,7 +381,20 @@ class McpProxyTest : public ::testing::Test {
       return proxy_->handle_message(exchange);
     });
     port_ = server_->listen_tcp("127.0.0.1", 0);
-    thread_ = std::thread([this] { io_.run(); });
+    // The loop hears of children. In this thread their end, even of one of the test before, would interrupt
+    // connect().
+    mask_children(SIG_BLOCK);
+    thread_ = std::thread([this] {
+      mask_children(SIG_UNBLOCK);
+      io_.run();
+    });
+  }
+
+  static void mask_children(int how) {
+    sigset_t children;
+    ::sigemptyset(&children);
+    ::sigaddset(&children, SIGCHLD);
+    ::pthread_sigmask(how, &children, nullptr);
   }
 
   void on_thread(const std::function<void()>& work) {

@@ -219,13 +219,14 @@ class Shell : public std::enable_shared_from_this<Shell> {
   }
 
   void press(char key) {
-    if (typed_.empty()) {
+    const UniqueFd slave = open_slave();
+    if (typed_.empty() && !has_unread_lines(slave.get())) {
       type(std::string_view(&key, 1));
       return;
     }
-    // The terminal's input is full, so a key would queue behind it and interrupt nobody.
+    // The terminal's input is full, or may be, so a key would queue behind it and interrupt nobody.
     typed_.clear();
-    drop_unread_input(open_slave().get());
+    drop_unread_input(slave.get());
     const int signal = key == '\x03' ? SIGINT : key == '\x1a' ? SIGTSTP : key == '\x1c' ? SIGQUIT : 0;
     if (signal != 0) {
       ::ioctl(terminal_.native_handle(), TIOCSIG, signal);
@@ -307,6 +308,15 @@ class Shell : public std::enable_shared_from_this<Shell> {
 
   [[nodiscard]] UniqueFd open_slave() {
     return UniqueFd(::ioctl(terminal_.native_handle(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  }
+
+  // Where a key makes a signal. Behind a line that nobody reads there is room for 4095 bytes at most, and the kernel
+  // does not tell how many came.
+  static bool has_unread_lines(int slave) {
+    termios modes{};
+    int bytes = 0;
+    return slave >= 0 && ::tcgetattr(slave, &modes) == 0 && (modes.c_lflag & ISIG) != 0 &&
+           ::ioctl(slave, FIONREAD, &bytes) == 0 && bytes > 0;
   }
 
   // First what is on its way to the line discipline, then what that holds. Output stays.
