@@ -1,5 +1,7 @@
 #include "sandkey/emulator/router.h"
 
+#include "sandkey/base/percent.h"
+
 #include <utility>
 
 namespace sandkey::emulator {
@@ -39,7 +41,7 @@ std::optional<Router::Match> Router::match(std::string_view method, std::string_
     for (std::size_t i = 0; fits && i < segments.size(); ++i) {
       if (route.segments[i] != "{") {
         fits = route.segments[i] == segments[i];
-      } else if (auto decoded = net::percent_decode(segments[i], false); decoded && !decoded->empty()) {
+      } else if (auto decoded = percent_decode(segments[i], false); decoded && !decoded->empty()) {
         match.arguments.push_back(std::move(*decoded));
       } else {
         fits = false;

@@ -1,5 +1,7 @@
 #include "sandkey/net/http2_protocol.h"
 
+#include "sandkey/base/percent.h"
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/buffer.hpp>

@@ -1,6 +1,7 @@
 #include "sandkey/net/http_server.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/base/unique_fd.h"
 #include "sandkey/base/utf8.h"
 
@@ -743,26 +744,6 @@ std::optional<std::string> query_value(std::string_view query, std::string_view 
 std::string_view reason_phrase(int status) noexcept {
   const auto phrase = http::obsolete_reason(static_cast<http::status>(status));
   return phrase.empty() ? std::string_view("Status") : view(phrase);
-}
-
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && plus_is_space) {
-      out.push_back(' ');
-    } else if (text[i] != '%') {
-      out.push_back(text[i]);
-    } else {
-      unsigned value = 0;
-      if (text.size() - i < 3) return std::nullopt;
-      const auto [end, error] = std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16);
-      if (error != std::errc() || end != text.data() + i + 3) return std::nullopt;
-      out.push_back(static_cast<char>(static_cast<unsigned char>(value)));
-      i += 2;
-    }
-  }
-  return out;
 }
 
 }  // namespace sandkey::net

@@ -164,7 +164,4 @@ class HttpServer {
 // The first value of that name in a query, percent-decoded. HttpError(400) for a malformed escape in it.
 [[nodiscard]] std::optional<std::string> query_value(std::string_view query, std::string_view name);
 
-// Percent-decodes; `plus_is_space` for query strings. Nothing if an escape is malformed.
-[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
-
 }  // namespace sandkey::net

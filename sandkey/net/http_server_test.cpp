@@ -19,7 +19,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -548,19 +547,6 @@ TEST_F(HttpServerTest, RefusesBadEscapes) {
     EXPECT_EQ(ask(server, std::string("GET ") + target + " HTTP/1.1\r\n\r\n").status, 400) << target;
   }
   EXPECT_TRUE(server.serves());
-}
-
-TEST(PercentDecode, KnowsEveryByteAndNoOtherEscape) {
-  for (int byte = 0; byte < 256; ++byte) {
-    std::array<char, 8> escape{};
-    std::snprintf(escape.data(), escape.size(), byte % 2 != 0 ? "%%%02X" : "%%%02x", byte);
-    EXPECT_EQ(percent_decode(escape.data(), false), std::string(1, static_cast<char>(byte)));
-  }
-  EXPECT_EQ(percent_decode("a+b", true), "a b");
-  EXPECT_EQ(percent_decode("a+b", false), "a+b");
-  EXPECT_EQ(percent_decode("", true), "");
-  for (const char* bad : {"%", "%1", "%%41", "%0x", "% 1", "%1 ", "%-1"})
-    EXPECT_EQ(percent_decode(bad, true), std::nullopt) << bad;
 }
 
 // ---- Bad requests

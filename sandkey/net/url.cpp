@@ -1,6 +1,7 @@
 #include "sandkey/net/url.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/net/curl_library.h"
 
 #include <arpa/inet.h>
@@ -13,42 +14,22 @@ namespace sandkey {
 
 namespace {
 
-constexpr char kHex[] = "0123456789ABCDEF";
-
-bool is_unreserved(char c) noexcept {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-         c == '_' || c == '~';
-}
-
-void append_encoded(std::string& out, std::string_view text) {
-  for (const char c : text) {
-    if (is_unreserved(c)) {
-      out += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      out += '%';
-      out += kHex[byte >> 4U];
-      out += kHex[byte & 15U];
-    }
-  }
-}
-
 void append_segment(std::string& out, std::string_view segment) {
   if (segment == "." || segment == "..") {
     throw Error(ErrorCode::invalid_argument,
                 "a URL's path cannot have a segment \"" + std::string(segment) + "\"");
   }
   out += '/';
-  append_encoded(out, segment);
+  out += percent_encode(segment);
 }
 
 void append_query(std::string& out, const QueryParameters& query) {
   char separator = '?';
   for (const auto& [name, value] : query) {
     out += separator;
-    append_encoded(out, name);
+    out += percent_encode(name);
     out += '=';
-    append_encoded(out, value);
+    out += percent_encode(value);
     separator = '&';
   }
 }
@@ -73,13 +54,6 @@ std::string lower(std::string text) {
 }
 
 }  // namespace
-
-std::string percent_encode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size() + 16);
-  append_encoded(out, text);
-  return out;
-}
 
 std::string origin_of(std::string_view url) {
   const std::size_t scheme_end = url.find("://");

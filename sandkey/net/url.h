@@ -10,10 +10,6 @@
 
 namespace sandkey {
 
-// Everything but RFC 3986's unreserved characters becomes %XX: right for one path segment, a query name or
-// value.
-[[nodiscard]] std::string percent_encode(std::string_view text);
-
 // Name and value of each query parameter, not encoded.
 using QueryParameters = std::vector<std::pair<std::string, std::string>>;
 

@@ -3,6 +3,7 @@
 #include "sandkey/accounts/rest_answer.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/credentials/helper_command.h"
 #include "sandkey/net/url.h"
 

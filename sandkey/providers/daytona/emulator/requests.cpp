@@ -1,6 +1,7 @@
 #include "sandkey/providers/daytona/emulator/requests.h"
 
 #include "sandkey/base/error.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/daytona/emulator/api_error.h"
 
@@ -339,8 +340,8 @@ std::vector<std::string> query_list(std::string_view query, std::string_view nam
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(pair.size() + 1, query.size()));
     const std::size_t equals = std::min(pair.find('='), pair.size());
-    const auto key = net::percent_decode(pair.substr(0, equals), true);
-    const auto value = net::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true);
+    const auto key = percent_decode(pair.substr(0, equals), true);
+    const auto value = percent_decode(pair.substr(std::min(equals + 1, pair.size())), true);
     if (!key || !value) throw ApiError(400, "Failed to decode the query");
     if (std::string_view(*key).substr(0, key->find('[')) == name) values.push_back(*value);
   }

@@ -1,6 +1,7 @@
 #include "sandkey/providers/e2b/emulator/listing.h"
 
 #include "sandkey/base/base64.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/net/http_server.h"
 #include "sandkey/providers/e2b/emulator/api_error.h"
 
@@ -15,7 +16,7 @@ constexpr std::string_view kSeparator = "__";
 constexpr std::string_view kAscending = "__asc";
 
 std::string unescape(std::string_view text) {
-  auto decoded = net::percent_decode(text, true);
+  auto decoded = percent_decode(text, true);
   if (!decoded) throw ApiError(400, "Error parsing metadata: invalid URL escape");
   return std::move(*decoded);
 }

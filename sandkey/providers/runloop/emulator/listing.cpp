@@ -1,5 +1,6 @@
 #include "sandkey/providers/runloop/emulator/listing.h"
 
+#include "sandkey/base/percent.h"
 #include "sandkey/providers/runloop/emulator/api_error.h"
 #include "sandkey/providers/runloop/emulator/requests.h"
 
@@ -13,7 +14,7 @@ constexpr std::string_view kBegin = "metadata[";
 constexpr std::string_view kIn = "][in]";
 
 std::string decode(std::string_view text) {
-  auto decoded = net::percent_decode(text, true);
+  auto decoded = percent_decode(text, true);
   if (!decoded) throw invalid("The query has an invalid escape");
   return std::move(*decoded);
 }

@@ -1,14 +1,13 @@
 #include "sandkey/providers/daytona/emulator/toolbox/file_info.h"
 
+#include "sandkey/base/percent.h"
 #include "sandkey/base/utf8.h"
 #include "sandkey/emulator/machine/file_text.h"
 #include "sandkey/providers/daytona/emulator/toolbox/toolbox_error.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdint>
-#include <cstdio>
 #include <vector>
 
 namespace sandkey::daytona_toolbox {
@@ -26,21 +25,6 @@ std::string go_print(const std::string& time) {
   text[text.find('T')] = ' ';
   text.pop_back();
   return text + " +0000 UTC";
-}
-
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-  std::string out;
-  for (const char c : text) {
-    if (kPlain.find(c) != std::string_view::npos) {
-      out += c;
-      continue;
-    }
-    std::array<char, 4> escape{};
-    (void)std::snprintf(escape.data(), escape.size(), "%%%02X", static_cast<unsigned char>(c));
-    out += escape.data();
-  }
-  return out;
 }
 
 // What a header can hold between quotes: letters beyond Latin-1 become '?', as do control characters.
@@ -84,7 +68,7 @@ std::string part_head(std::string_view name, std::string_view filename, std::str
                       std::string_view more) {
   std::string head = "Content-Disposition: form-data; name=\"";
   head.append(name).append("\"; filename=\"").append(latin1_fallback(filename));
-  head.append("\"; filename*=utf-8''").append(percent_encoded(filename));
+  head.append("\"; filename*=utf-8''").append(percent_encode(filename));
   head.append("\r\nContent-Type: ").append(content_type).append("\r\n").append(more);
   return head.append("\r\n");
 }

@@ -4,6 +4,7 @@
 #include "sandkey/base/base64.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/emulator/machine/gzip.h"
 #include "sandkey/events/codec.h"
 #include "sandkey/net/connect_envelope.h"
