@@ -71,6 +71,8 @@ class Connection {
     pollfd entry{.fd = fd_.get(), .events = POLLOUT, .revents = 0};
     return poll(&entry, 1, static_cast<int>(time.count())) > 0;
   }
+  // For bytes that no function here has read.
+  [[nodiscard]] int descriptor() const { return fd_.get(); }
   void wait_for_end() {
     while (fill()) pending_.clear();
   }

@@ -3,6 +3,7 @@
 #include "sandkey/base/base64.h"
 #include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/net/grpc/library.h"
 #include "sandkey/net/network_settings.h"
 
@@ -87,7 +88,7 @@ std::string trusted_authorities(const Engine& engine, const NetworkSettings& set
 
 struct Proxy {
   std::string address;  // HOST:PORT
-  std::string header;   // its user and password
+  std::string header;   // its user and password; gRPC puts a blank behind the colon
 };
 
 Proxy parse_proxy(std::string address) {
@@ -101,7 +102,8 @@ Proxy parse_proxy(std::string address) {
   }
   address = address.substr(0, address.find('/'));
   if (const std::size_t at = address.rfind('@'); at != std::string::npos) {
-    proxy.header = "Proxy-Authorization: Basic " + base64_encode(address.substr(0, at));
+    const std::string user = address.substr(0, at);
+    proxy.header = "Proxy-Authorization:Basic " + base64_encode(percent_decode(user, false).value_or(user));
     address.erase(0, at + 1);
   }
   constexpr std::string_view kUsualPort = ":1080";  // libcurl's
@@ -114,6 +116,14 @@ std::string target_of(const Endpoint& server) {
   if (server.is_unix()) return "unix:" + server.unix_socket();
   const bool six = server.host().find(':') != std::string::npos;
   return fmt::format("{}{}{}:{}", six ? "[" : "", server.host(), six ? "]" : "", server.port());
+}
+
+// gRPC ends the process over one that is none.
+void require_header_value(const std::string& method, const std::string& name, std::string_view value) {
+  const bool is_one = std::ranges::all_of(value, [](char c) { return c >= ' ' && c <= '~'; });
+  if (is_one) return;
+  throw Error(ErrorCode::protocol, "calling " + method + ": the value of the header " + name +
+                                       " has a character that none may have");
 }
 
 }  // namespace
@@ -343,6 +353,7 @@ asio::awaitable<GrpcChannel> GrpcChannel::open(Engine& engine, Endpoint server, 
 GrpcStream GrpcChannel::stream(const GrpcCall& call) const {
   std::vector<gm::Header> headers;
   for (const auto& [name, value] : call.headers) {
+    require_header_value(call.method, name, value.expose());
     headers.push_back({text_of(name), text_of(value.expose())});
   }
   std::int64_t timeout = -1;

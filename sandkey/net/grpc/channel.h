@@ -14,6 +14,7 @@
 //   unsupported       the module, or what it needs, is not installed
 //   invalid_argument  an address that is none
 //   cancelled         by the caller; the server is told
+//   protocol          a header's value that none may have
 //   internal          a request that does not fit its method: a defect of ours
 #pragma once
 

@@ -33,7 +33,7 @@ struct Header {
 struct Destination {
   Text target;             // HOST:PORT of the server, or "unix:/path"
   Text proxy;              // HOST:PORT of a proxy that is asked to CONNECT there; empty: none
-  Text proxy_header;       // "Name: value" for it; empty: none
+  Text proxy_header;       // "Name:value" for it; empty: none
   Text user_agent;         // begins the header of that name
   Text roots;              // certificates to trust, as PEM; for encrypted ones only
   Text details;            // the message's name, "package.Name", that an error's details are
