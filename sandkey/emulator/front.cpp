@@ -86,6 +86,7 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
   const auto entry = std::make_shared<JournalEntry>();
   entry->provider = name_;
   entry->time = world_.clock.now();
+  const auto began = world_.engine.steady_now();
   Call call;  // outlives the exchange, which writes its body down at its end
   RecordedExchange exchange(raw, journal_, entry, world_.secrets);
   call = cloud_->route(exchange);
@@ -100,6 +101,7 @@ asio::awaitable<void> Front::serve(net::HttpExchange& raw) {
   } else {
     co_await run(exchange, call);
   }
+  entry->took = world_.engine.steady_now() - began;
 }
 
 // What a handler throws is worded as the cloud would.

@@ -25,6 +25,7 @@ json::object to_json(const JournalEntry& entry) {
   object["headers"] = std::move(headers);
   object["body"] = utf8::sanitize(entry.body);
   object["status"] = entry.status ? json::value(*entry.status) : json::value(nullptr);
+  object["took_ms"] = entry.took ? json::value(entry.took->count()) : json::value(nullptr);
   if (!entry.grpc_status.empty()) object["grpc_status"] = entry.grpc_status;
   object["route"] = entry.route;
   object["fault"] = entry.fault.empty() ? json::value(nullptr) : json::value(entry.fault);

@@ -32,6 +32,8 @@ struct JournalEntry {
   std::vector<std::pair<std::string, std::string>> headers = {};  // names in lower case
   std::string body = {};
   std::optional<int> status = std::nullopt;  // none yet, or none at all
+  // Until it was answered, of real time whatever the clock says; none yet.
+  std::optional<std::chrono::duration<double, std::milli>> took = std::nullopt;
   std::string route = {};
   std::string grpc_status = {};  // of the answer, where it has one
   std::string fault = {};        // what the script did to it

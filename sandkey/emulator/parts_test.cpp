@@ -155,6 +155,7 @@ TEST(Journal, NumbersEntriesAndGivesThoseOfACloudSinceOne) {
   EXPECT_EQ(list[0].at("number").as_uint64(), 3U);
   EXPECT_EQ(list[0].at("headers").at("a").as_string(), "1, 2");
   EXPECT_TRUE(list[0].at("status").is_null());
+  EXPECT_TRUE(list[0].at("took_ms").is_null());
   EXPECT_TRUE(list[0].at("fault").is_null());
   journal.clear();
   EXPECT_TRUE(journal.entries("", 0).empty());

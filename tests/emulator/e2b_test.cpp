@@ -617,6 +617,7 @@ TEST_F(E2bTest, WritesEveryRequestDownWithoutCredentials) {
   EXPECT_EQ(entries[0].at("route").as_string(), "POST /v2/sandboxes");
   EXPECT_EQ(entries[0].at("body").as_string(), R"({"templateID":"base","metadata":{"a":"1"}})");
   EXPECT_EQ(entries[0].at("status").as_int64(), 201);
+  EXPECT_GT(entries[0].at("took_ms").as_double(), 0);
   EXPECT_EQ(entries[0].at("headers").at("x-api-key").as_string(), "[account valid]");
   EXPECT_EQ(entries[1].at("route").as_string(), "envd GET /files");
   EXPECT_EQ(entries[1].at("query").as_string(), "path=x&signature=y");

@@ -170,6 +170,7 @@ asio::awaitable<void> Fleet::begin(SandboxPtr sandbox, std::vector<std::string> 
   sandbox::Spec spec;
   spec.user = "modal";
   spec.working_dir = kFolder;
+  spec.program_on_path = sandbox->holds_agent;
   spec.writable_folders = writable_folders(sandbox->folder);
   const std::shared_ptr<emu::LocalSandbox> local =
       co_await world_.sandboxes.create(std::move(spec), deadline);
@@ -221,6 +222,7 @@ asio::awaitable<SandboxPtr> Fleet::create(const emu::Account& account, CreateReq
   sandbox->tags = std::move(request.tags);
   sandbox->definition = std::move(request.definition);
   sandbox->variables = image.variables;
+  sandbox->holds_agent = image.holds_agent;
   for (auto& [name, value] : request.variables) sandbox->variables[name] = value;
   sandbox->variables["MODAL_SANDBOX_ID"] = sandbox->id;
   sandbox->variables["MODAL_TASK_ID"] = sandbox->task_id;

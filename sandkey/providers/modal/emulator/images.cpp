@@ -66,6 +66,7 @@ void pull(Image& image, std::string_view tag) {
   if (tag.find(kMissingRegistry) != std::string_view::npos) {
     image.failure = "Image build failed: could not pull '" + std::string(tag) + "': manifest unknown";
   }
+  image.holds_agent = tag == kBaseWithAgent;
   image.build_log.push_back("=> pulling " + std::string(tag) + "\n");
 }
 
@@ -97,6 +98,7 @@ Image Images::build(const emu::Account& account, const modal_wire::Image& recipe
     image.variables = below.variables;
     image.folder = below.folder;
     image.command = below.command;
+    image.holds_agent = below.holds_agent;
   }
   for (const std::string& line : recipe.dockerfile_commands()) {
     if (image.failure.empty()) follow(image, line);

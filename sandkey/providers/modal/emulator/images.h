@@ -15,6 +15,8 @@ namespace sandkey::modal::emulator {
 
 // A base that no registry has: building it fails. It takes all names below .invalid (RFC 2606).
 inline constexpr std::string_view kMissingRegistry = ".invalid/";
+// A base that holds our agent where a program is looked for.
+inline constexpr std::string_view kBaseWithAgent = "sandkey";
 
 struct Image {
   std::string id = {};
@@ -25,7 +27,8 @@ struct Image {
   std::vector<std::string> command = {};
   std::vector<std::string> build_log = {};
   std::string failure = {};  // why it cannot be built; empty: it can
-  bool built = false;        // somebody has seen the end of its build
+  bool holds_agent = false;
+  bool built = false;  // somebody has seen the end of its build
 };
 
 // Throws CallError: invalid_argument for a recipe that is none, not_found for an image that is not there.

@@ -226,6 +226,15 @@ TEST(ImagesOfModal, KeepWhatTheirLinesSay) {
             grpc::Code::invalid_argument);
 }
 
+TEST(ImagesOfModal, OneBaseHoldsOurAgentAndGivesItToThoseAboveIt) {
+  const Engine engine;
+  Images images(engine);
+  const Image& base = images.get_or_create(kOne, recipe({"FROM sandkey", "RUN true"}));
+  EXPECT_TRUE(base.holds_agent);
+  EXPECT_TRUE(images.get_or_create(kOne, recipe({"FROM base"}, base.id)).holds_agent);
+  EXPECT_FALSE(images.get_or_create(kOne, recipe({"FROM sandkey/other"})).holds_agent);
+}
+
 TEST(ImagesOfModal, FailWhereThereIsNoSuchRegistryAndWhereALineDoes) {
   const Engine engine;
   Images images(engine);

@@ -39,6 +39,7 @@ struct Sandbox {
   modal_wire::Sandbox definition = {};
   Variables variables = {};  // of all that runs in it
   std::string folder = {};   // where it does
+  bool holds_agent = false;
 
   sandkey::emulator::Time created = {};
   sandkey::emulator::Time ends = {};      // at the latest
