@@ -389,6 +389,7 @@ Sandbox attach_to_session(Context& context, const std::string& sid, std::string_
   sandbox.provider = std::move(located.provider);
   OpenHandsConfig config = context.config();
   config.runtime = std::string(sandbox.provider->name());
+  if (located.profile) config.profile = *located.profile;
   RuntimeOptions runtime = runtime_options(context);
   runtime.attach_to_existing = true;
   runtime.ledger = context.ledger();
@@ -404,7 +405,7 @@ Located locate(Context& context, const std::string& sid, const std::optional<std
   const bool listed = entry && entry->provider == name;
   std::optional<std::string> profile;
   if (listed) profile = entry->profile;
-  Located located{.sid = sid, .provider = context.provider(name, profile), .id = {}};
+  Located located{.sid = sid, .provider = context.provider(name, profile), .profile = profile, .id = {}};
   if (listed && entry->sandbox) {
     located.id = *entry->sandbox;
     return located;

@@ -64,6 +64,7 @@ int with_sandbox(Context& context, const SandboxOptions& options, std::string_vi
 struct Located {
   std::string sid;
   std::shared_ptr<Provider> provider;
+  std::optional<std::string> profile;  // whose account it is in, where the ledger says that
   SandboxId id;
 };
 

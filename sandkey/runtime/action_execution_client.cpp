@@ -43,6 +43,9 @@ constexpr std::chrono::milliseconds kLongestProbePause{1000};
 // Between questions whether another process has created the session's sandbox.
 constexpr std::chrono::milliseconds kLongestClaimPause{250};
 constexpr std::chrono::hours kDefaultLease{1};
+constexpr std::chrono::seconds kRenewalTimeout{30};
+// After a renewal that failed; doubled each time, up to a third of the lease.
+constexpr std::chrono::seconds kFirstRenewalPause{1};
 constexpr std::size_t kLongestSid = 256;
 
 std::chrono::milliseconds seconds_to_ms(double seconds) {
@@ -254,7 +257,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       co_await provider_->start_agent(*sandbox_, deadline);
       phase = "reach the agent";
       AgentAccess access = co_await provider_->agent_endpoint(*sandbox_, deadline);
-      agent_ = std::make_unique<AgentClient>(engine_, std::move(access));
+      agent_ = std::make_shared<AgentClient>(engine_, std::move(access));
       if (provider_->capabilities().create) agent_->set_sandbox_check([this] { return sandbox_exists(); });
       if (!options_.attach_to_existing) set_status(RuntimeStatus::runtime_started);
 
@@ -285,18 +288,20 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   }
 
   asio::awaitable<void> close() {
-    if (closed_.exchange(true)) co_return;
-    connected_ = false;
-    stop_listening();
-    set_status(RuntimeStatus::stopped);
-    if (sandbox_) co_await end_sandbox();
+    if (!closed_.exchange(true)) {
+      connected_ = false;
+      stop_listening();
+      set_status(RuntimeStatus::stopped);
+    }
+    if (sandbox_) co_await end_sandbox();  // again, where that failed
   }
 
   asio::awaitable<bool> check_if_alive() {
-    if (!agent_) co_return false;
+    const std::shared_ptr<AgentClient> agent = agent_;  // the next connect() replaces it
+    if (!agent) co_return false;
     bool alive = true;
     try {
-      co_await agent_->alive(engine_.in(kAliveTimeout));
+      co_await agent->alive(engine_.in(kAliveTimeout));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::cancelled) throw;
       alive = false;
@@ -307,13 +312,23 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   asio::awaitable<void> pause() {
     if (!sandbox_) throw not_connected("pausing");
     const auto pass = co_await turnstile_.enter();
-    co_await provider_->pause(*sandbox_, engine_.in(config_.sandbox.remote_runtime_api_timeout));
+    const bool was_paused = std::exchange(paused_, true);  // from now on there is no lease to renew
+    try {
+      co_await provider_->pause(*sandbox_, engine_.in(config_.sandbox.remote_runtime_api_timeout));
+    } catch (const Error&) {
+      paused_ = was_paused;
+      throw;
+    }
   }
 
   asio::awaitable<void> resume() {
     if (!sandbox_) throw not_connected("resuming");
     const Deadline deadline = engine_.in(config_.sandbox.remote_runtime_init_timeout);
     co_await provider_->resume(*sandbox_, deadline);
+    paused_ = false;
+    // What its provider gives it may be less.
+    if (lease_) (void)co_await provider_->renew(*sandbox_, *lease_, deadline);
+    if (!agent_) co_return;  // it was never reached: connect() will
     const bool anew = !provider_->capabilities().pause_keeps_processes;
     if (anew) {
       co_await provider_->start_agent(*sandbox_, deadline);
@@ -413,12 +428,15 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   }
 
  private:
-  // Ours is what we created or adopted; without a ledger, what we did not expressly attach to.
+  // Ours is what we created or adopted, or what is left of one who died in creating it; without a ledger,
+  // what we did not expressly attach to. Never what is to be kept.
   asio::awaitable<void> end_sandbox() {
     if (!owned_) co_return;
-    co_await provider_->destroy(*sandbox_, engine_.in(kCloseTimeout));
+    const SandboxId id = *sandbox_;
+    co_await provider_->destroy(id, engine_.in(kCloseTimeout));
+    owned_ = false;
     if (options_.ledger) {
-      auto forget = [ledger = options_.ledger, sid = sid_, id = *sandbox_] { ledger->forget(sid, id); };
+      auto forget = [ledger = options_.ledger, sid = sid_, id] { ledger->forget(sid, id); };
       co_await run_blocking(std::move(forget));
     }
   }
@@ -433,6 +451,13 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       throw Error(ErrorCode::conflict,
                   "the sandbox of the session '" + sid_ + "' is of the provider '" + entry->provider + "'");
     }
+    if (entry && provider_->capabilities().accounts && entry->profile != config_.profile) {
+      throw Error(
+          ErrorCode::conflict,
+          "the sandbox of the session '" + sid_ + "' is in the account " +
+              (entry->profile.empty() ? "without a profile" : "of the profile '" + entry->profile + "'") +
+              "; choose that one (--profile)");
+    }
     std::optional<SandboxId> found;
     if (entry && entry->sandbox) {
       found = entry->sandbox;
@@ -443,8 +468,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       throw Error(ErrorCode::not_found, "there is no sandbox of the session '" + sid_ +
                                             "'; connect without attach_to_existing to create it");
     }
-    const bool there = co_await look_at(*found, deadline);
-    if (!there) {
+    const std::optional<SandboxInfo> info = co_await look_at(*found, deadline);
+    if (!info) {
       if (entry) {
         auto forget = [ledger = options_.ledger, sid = sid_, id = *found] { ledger->forget(sid, id); };
         co_await run_blocking(std::move(forget));
@@ -467,27 +492,39 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     co_return info.state != SandboxState::ended;
   }
 
-  // Whether a sandbox that exists can be used. Learns its lease, and wakes it if it is paused.
-  asio::awaitable<bool> look_at(SandboxId id, Deadline deadline) {
-    SandboxInfo info;
-    try {
-      info = co_await provider_->describe(id, deadline);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
-      info.state = SandboxState::ended;
+  // A sandbox that exists, ready to be used: wakes it if it is paused, and learns its lease. Nothing if it
+  // has ended.
+  asio::awaitable<std::optional<SandboxInfo>> look_at(SandboxId id, Deadline deadline) {
+    std::optional<SandboxInfo> info = co_await describe(id, deadline);
+    if (info && info->state == SandboxState::paused) {
+      co_await provider_->resume(id, deadline);
+      info = co_await describe(id, deadline);
     }
-    if (info.state == SandboxState::ended) co_return false;
-    if (info.state == SandboxState::paused) co_await provider_->resume(id, deadline);
+    lease_.reset();
+    lease_began_.reset();
     const Capabilities can = provider_->capabilities();
-    if (info.lease_end && can.renew) {
+    if (info && can.renew && (info->lease || info->lease_end)) {
       // Who asked for ten minutes does not get an hour because somebody looked in, and loses nothing of an
       // hour to one who needs it for a minute.
-      const auto left =
-          std::chrono::duration_cast<std::chrono::seconds>(*info.lease_end - engine_.system_now());
+      std::chrono::seconds left{0};
+      if (info->lease_end) {
+        left = std::chrono::duration_cast<std::chrono::seconds>(*info->lease_end - engine_.system_now());
+      }
       const auto wish = can.fixed_lease ? std::nullopt : config_.sandbox.lease;
-      lease_ = std::max(wish.value_or(info.lease.value_or(kDefaultLease)), left);
+      lease_ = std::max(wish.value_or(info->lease.value_or(kDefaultLease)), left);
     }
-    co_return true;
+    co_return info;
+  }
+
+  // Nothing of one that has ended.
+  asio::awaitable<std::optional<SandboxInfo>> describe(SandboxId id, Deadline deadline) {
+    try {
+      SandboxInfo info = co_await provider_->describe(std::move(id), deadline);
+      if (info.state != SandboxState::ended) co_return info;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::sandbox_dead) throw;
+    }
+    co_return std::nullopt;
   }
 
   // A folder of this machine, where the provider can share one. Elsewhere OpenHands passes its setting over,
@@ -524,17 +561,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   // Sets sandbox_ and owned_.
   asio::awaitable<void> obtain_sandbox(Deadline deadline, std::string& phase) {
     if (!options_.ledger) {
-      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
-      if (found) {
-        const bool there = co_await look_at(*found, deadline);
-        if (!there) found.reset();
-      }
-      if (!found) {
-        phase = "create the sandbox";
-        found = co_await create_sandbox(deadline);
-      }
-      sandbox_ = found;
-      owned_ = !config_.sandbox.keep_runtime_alive;
+      co_await asio::this_coro::throw_if_cancelled(false);
+      co_await create_claimed(true, deadline, phase);
       co_return;
     }
     std::optional<SandboxId> gone;
@@ -545,7 +573,7 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       co_await asio::this_coro::throw_if_cancelled(false);
       const LedgerClaim claim = co_await claim_session(gone);
       if (claim.verdict == LedgerClaim::Verdict::create || claim.verdict == LedgerClaim::Verdict::recover) {
-        co_await create_claimed(deadline, phase);
+        co_await create_claimed(claim.verdict == LedgerClaim::Verdict::recover, deadline, phase);
         co_return;
       }
       co_await asio::this_coro::throw_if_cancelled(true);
@@ -555,8 +583,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
           break;
         case LedgerClaim::Verdict::adopt:
         case LedgerClaim::Verdict::attach: {
-          const bool there = co_await look_at(*claim.entry.sandbox, deadline);
-          if (there) {
+          const std::optional<SandboxInfo> info = co_await look_at(*claim.entry.sandbox, deadline);
+          if (info) {
             // Ours, too, if an earlier connect() of ours created it and failed later.
             owned_ =
                 claim.verdict == LedgerClaim::Verdict::adopt || (owned_ && sandbox_ == claim.entry.sandbox);
@@ -596,43 +624,68 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     co_return co_await run_blocking(std::move(claim));
   }
 
-  // The ledger says that it is ours to create. It may exist nevertheless: made by another machine, or by a
-  // process that died before it could tell. Called with throw_if_cancelled(false), or a cancellation would
-  // keep it from being begun.
-  asio::awaitable<void> create_claimed(Deadline deadline, std::string& phase) {
+  // It is ours to create. It may exist nevertheless: made by another machine, or by a process that died
+  // before it could tell; then it is ours to end if `what_is_left_is_ours`. Sets sandbox_ and owned_. Called
+  // with throw_if_cancelled(false), or a cancellation would keep it from being begun.
+  asio::awaitable<void> create_claimed(bool what_is_left_is_ours, Deadline deadline, std::string& phase) {
     std::exception_ptr failure;
     try {
       co_await asio::this_coro::throw_if_cancelled(true);
-      std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
-      if (found) {
-        const bool there = co_await look_at(*found, deadline);
-        if (!there) found.reset();
-      }
-      if (!found) {
-        phase = "create the sandbox";
-        found = co_await create_sandbox(deadline);
-      }
-      sandbox_ = found;
-      owned_ = !config_.sandbox.keep_runtime_alive;
+      co_await find_or_create(what_is_left_is_ours, deadline, phase);
+      // What became of it is written down even if our caller was cancelled meanwhile.
+      co_await asio::this_coro::throw_if_cancelled(false);
+      co_await uncancelled(write_down());
     } catch (...) {
       failure = std::current_exception();
     }
-    // What became of it is written down even if our caller was cancelled meanwhile.
     co_await asio::this_coro::throw_if_cancelled(false);
     if (failure) {
-      co_await uncancelled(give_up_creation());
+      const bool nothing_happened = processed_in(failure) == Processed::no;
+      co_await uncancelled(give_up_creation(what_is_left_is_ours, nothing_happened));
       std::rethrow_exception(failure);
     }
-    std::optional<std::chrono::system_clock::time_point> lease_end;
-    if (lease_) lease_end = engine_.system_now() + *lease_;
-    auto enter = [ledger = options_.ledger, sid = sid_, id = *sandbox_, lease_end] {
-      (void)ledger->created(sid, ProcessIdentity::current(), id, lease_end);
-    };
-    co_await uncancelled(run_blocking(std::move(enter)));
     co_await asio::this_coro::throw_if_cancelled(true);
   }
 
-  asio::awaitable<SandboxId> create_sandbox(Deadline deadline) {
+  asio::awaitable<void> find_or_create(bool what_is_left_is_ours, Deadline deadline, std::string& phase) {
+    attempt_.clear();
+    const bool keep = config_.sandbox.keep_runtime_alive;
+    std::optional<SandboxId> found = co_await provider_->find(sid_, deadline);
+    if (found) {
+      const std::optional<SandboxInfo> info = co_await look_at(*found, deadline);
+      if (info) {
+        sandbox_ = std::move(found);
+        owned_ = what_is_left_is_ours && !keep && !info->kept;
+        co_return;
+      }
+    }
+    phase = "create the sandbox";
+    CreatedSandbox created = co_await create_sandbox(deadline);
+    sandbox_ = std::move(created.id);
+    owned_ = created.own && !keep;
+  }
+
+  asio::awaitable<void> write_down() {
+    if (!options_.ledger) co_return;
+    std::optional<std::chrono::system_clock::time_point> lease_end;
+    if (lease_) lease_end = engine_.system_now() + *lease_;
+    auto enter = [ledger = options_.ledger, sid = sid_, id = *sandbox_, lease_end, kept = !owned_] {
+      (void)ledger->created(sid, ProcessIdentity::current(), id, lease_end, kept);
+    };
+    co_await run_blocking(std::move(enter));
+  }
+
+  [[nodiscard]] static Processed processed_in(const std::exception_ptr& failure) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error& error) {
+      return error.context().processed;
+    } catch (...) {
+      return Processed::unknown;
+    }
+  }
+
+  asio::awaitable<CreatedSandbox> create_sandbox(Deadline deadline) {
     SandboxIntent wanted = intent();
     provider_->check(wanted);
     if (options_.status_callback) {
@@ -647,14 +700,15 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       if (!lease_) lease_ = can.default_lease;
     }
     if (lease_) wanted.lease = lease_;
-    lease_is_fresh_ = true;
+    lease_began_ = engine_.steady_now();
+    wanted.attempt = attempt_ = make_instance();
     co_return co_await create_to_its_end(std::move(wanted), deadline);
   }
 
   // What a cloud makes of a request that was sent only its answer tells; a sandbox made after we looked would
   // be nobody's. So a creation whose caller gives up goes on for a while, and what came of it is ended.
-  asio::awaitable<SandboxId> create_to_its_end(SandboxIntent wanted, Deadline deadline) {
-    std::optional<SandboxId> made;
+  asio::awaitable<CreatedSandbox> create_to_its_end(SandboxIntent wanted, Deadline deadline) {
+    std::optional<CreatedSandbox> made;
     std::exception_ptr failure;
     asio::steady_timer ended(executor_, asio::steady_timer::time_point::max());
     const auto create = [&]() -> asio::awaitable<void> {
@@ -677,7 +731,8 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
       if (!failure && !made) failure = std::make_exception_ptr(error);
     }
     if (given_up && made) {
-      co_await uncancelled(provider_->destroy(*made, engine_.in(kCloseTimeout)));
+      if (made->own) co_await uncancelled(provider_->destroy(made->id, engine_.in(kCloseTimeout)));
+      attempt_.clear();  // nothing is left of it
       failure = std::make_exception_ptr(Error(ErrorCode::cancelled, "the caller gave up"));
     }
     co_await asio::this_coro::throw_if_cancelled(true);
@@ -685,45 +740,95 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
     co_return *made;
   }
 
-  // A creation that failed leaves nothing, says its provider; one that was broken off may have.
-  asio::awaitable<void> give_up_creation() {
-    bool certain = true;
+  // A creation that failed leaves nothing, says its provider; one that was broken off may have. What is found
+  // is ended if this attempt of ours made it, and otherwise is somebody's. Where nobody can tell, the
+  // ledger's entry stays, so that whoever comes next looks again. The failure is told, and not what fails
+  // here.
+  asio::awaitable<void> give_up_creation(bool recovering, bool nothing_happened) {
+    bool certain = attempt_.empty() ? !recovering : nothing_happened;
+    sandbox_.reset();
+    owned_ = false;
     try {
-      const std::optional<SandboxId> left = co_await provider_->find(sid_, engine_.in(kCloseTimeout));
-      if (left) co_await provider_->destroy(*left, engine_.in(kCloseTimeout));
+      if (!attempt_.empty()) {
+        const std::optional<SandboxId> left = co_await provider_->find(sid_, engine_.in(kCloseTimeout));
+        std::optional<SandboxInfo> info;
+        if (left) info = co_await describe(*left, engine_.in(kCloseTimeout));
+        if (info && info->attempt == attempt_) {
+          co_await provider_->destroy(*left, engine_.in(kCloseTimeout));
+          certain = true;
+        }
+      }
     } catch (const Error&) {
-      certain = false;  // the entry stays, so that whoever comes next looks for it
+      certain = false;
     }
-    if (!certain) co_return;
-    auto abandon = [ledger = options_.ledger, sid = sid_] {
-      ledger->abandon(sid, ProcessIdentity::current());
+    attempt_.clear();
+    if (!options_.ledger) co_return;
+    auto tell = [ledger = options_.ledger, sid = sid_, certain] {
+      const ProcessIdentity owner = ProcessIdentity::current();
+      certain ? ledger->abandon(sid, owner) : ledger->release(sid, owner);
     };
-    co_await run_blocking(std::move(abandon));
+    try {
+      co_await run_blocking(std::move(tell));
+    } catch (const Error&) {
+      co_return;  // it says so to the next who asks it
+    }
   }
 
   static asio::awaitable<void> keep_lease(std::shared_ptr<Impl> self, std::chrono::seconds lease) {
+    Engine& engine = self->engine_;
     const std::chrono::milliseconds third = std::chrono::milliseconds(lease) / 3;
-    if (self->lease_is_fresh_) co_await self->engine_.sleep_for(third);
+    auto next = self->lease_began_ ? *self->lease_began_ + third : engine.steady_now();
+    auto pause = std::min<std::chrono::milliseconds>(kFirstRenewalPause, third);
     while (true) {
-      try {
-        const SandboxId id = *self->sandbox_;
-        const auto end = co_await self->provider_->renew(id, lease, self->engine_.in(third));
-        if (self->options_.ledger) {
-          auto enter = [ledger = self->options_.ledger, sid = self->sid_, id, end] {
-            ledger->renewed(sid, id, end);
-          };
-          co_await run_blocking(std::move(enter));
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - engine.steady_now());
+      if (left > std::chrono::milliseconds(0)) co_await engine.sleep_for(left);
+      bool renewed = self->paused_;  // then it has no lease
+      std::optional<Error> failed;
+      if (!renewed) {
+        try {
+          co_await self->renew(lease, engine.in(std::min<std::chrono::milliseconds>(third, kRenewalTimeout)));
+          renewed = true;
+        } catch (const Error& error) {
+          if (error.code() == ErrorCode::cancelled) throw;
+          failed = error;
         }
-      } catch (const Error& error) {
-        if (error.code() == ErrorCode::cancelled) throw;
-        if (error.code() == ErrorCode::not_found || error.code() == ErrorCode::sandbox_dead) {
-          self->set_status(RuntimeStatus::disconnected, error.what());
+      }
+      if (renewed) {
+        next = engine.steady_now() + third;
+        pause = std::min<std::chrono::milliseconds>(kFirstRenewalPause, third);
+        continue;
+      }
+      const bool is_gone =
+          failed->code() == ErrorCode::not_found || failed->code() == ErrorCode::sandbox_dead;
+      if (is_gone && !self->paused_) {
+        const bool ended = co_await self->has_ended();  // or else somebody paused it
+        if (ended) {
+          self->set_status(RuntimeStatus::disconnected, failed->what());
           co_return;
         }
-        // Anything else may pass; two more tries fit into the lease.
       }
-      co_await self->engine_.sleep_for(third);
+      next = engine.steady_now() + pause;
+      pause = std::min(pause * 2, third);
     }
+  }
+
+  asio::awaitable<void> renew(std::chrono::seconds lease, Deadline deadline) {
+    const SandboxId id = *sandbox_;
+    const auto end = co_await provider_->renew(id, lease, deadline);
+    if (!options_.ledger) co_return;
+    auto enter = [ledger = options_.ledger, sid = sid_, id, end] { ledger->renewed(sid, id, end); };
+    co_await run_blocking(std::move(enter));
+  }
+
+  // What cannot be found out does not count.
+  asio::awaitable<bool> has_ended() {
+    try {
+      const std::optional<SandboxInfo> info = co_await describe(*sandbox_, engine_.in(kAliveTimeout));
+      co_return !info;
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::cancelled) throw;
+    }
+    co_return false;
   }
 
   // Goes on to its end although our caller was cancelled.
@@ -911,8 +1016,11 @@ class ActionExecutionClient::Impl : public std::enable_shared_from_this<ActionEx
   std::optional<SandboxId> sandbox_;
   bool owned_ = false;                         // close() ends it
   std::optional<std::chrono::seconds> lease_;  // what it is renewed to
-  bool lease_is_fresh_ = false;
-  std::unique_ptr<AgentClient> agent_;
+  // When it began, as far as we know; else it is renewed at once.
+  std::optional<std::chrono::steady_clock::time_point> lease_began_;
+  bool paused_ = false;  // by us
+  std::string attempt_;  // to create, that may have left something; empty: none
+  std::shared_ptr<AgentClient> agent_;
   Turnstile turnstile_;
   TaskGroup background_;  // answers to the stream, and the lease
 };

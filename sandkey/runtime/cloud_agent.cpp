@@ -2,6 +2,7 @@
 
 #include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
+#include "sandkey/credentials/redactor.h"
 #include "sandkey/runtime/agent_launch.h"
 
 #include <algorithm>
@@ -51,14 +52,8 @@ asio::awaitable<void> upload(CloudShell& shell, const AgentProgram& program, std
   co_await shell.put(std::move(path), std::move(plain), deadline);
 }
 
-}  // namespace
-
-asio::awaitable<bool> CloudShell::put_unpacked(std::string, std::string, Deadline) {
-  co_return false;
-}
-
-asio::awaitable<void> start_cloud_agent(Engine& engine, CloudShell& shell, Secret session_key,
-                                        std::string working_dir, std::string place, Deadline deadline) {
+asio::awaitable<void> start(Engine& engine, CloudShell& shell, const Secret& session_key,
+                            std::string working_dir, std::string place, Deadline deadline) {
   const std::shared_ptr<const AgentProgram> program =
       co_await run_blocking([&engine] { return agent_program(engine); });
   const AgentLaunch launch = agent_launch(*program, session_key, working_dir, engine.random());
@@ -70,6 +65,26 @@ asio::awaitable<void> start_cloud_agent(Engine& engine, CloudShell& shell, Secre
   if (outcome == LaunchOutcome::running || outcome == LaunchOutcome::started) co_return;
   throw Error(ErrorCode::unavailable,
               "starting the agent in " + place + ": it was uploaded, but is not there; is its disk full?");
+}
+
+}  // namespace
+
+asio::awaitable<bool> CloudShell::put_unpacked(std::string, std::string, Deadline) {
+  co_return false;
+}
+
+asio::awaitable<void> start_cloud_agent(Engine& engine, CloudShell& shell, Secret session_key,
+                                        std::string working_dir, std::string place, Deadline deadline) {
+  try {
+    co_await start(engine, shell, session_key, std::move(working_dir), std::move(place), deadline);
+  } catch (const Error& error) {
+    // The cloud, or the shell in it, may echo what it was given.
+    Redactor redactor;
+    redactor.add(session_key);
+    const std::string said = redactor.redact(error.what());
+    if (said == error.what()) throw;
+    throw Error(error.code(), said, error.context());
+  }
 }
 
 asio::awaitable<bool> agent_answers(Engine& engine, HttpTransport& network, AgentAccess access,

@@ -27,4 +27,8 @@ void check_cloud_intent(std::string_view provider, const SandboxIntent& intent, 
                             fmt::format("creating a sandbox at {}: {}", provider, account.blocked));
 }
 
+std::string attempt_of(const SandboxIntent& intent, const Engine& engine) {
+  return intent.attempt.empty() ? fmt::format("{:016x}", engine.random()) : intent.attempt;
+}
+
 }  // namespace sandkey

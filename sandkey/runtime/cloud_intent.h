@@ -17,4 +17,7 @@ namespace sandkey {
 // none, as AuthenticationError(permission_denied).
 void check_cloud_intent(std::string_view provider, const SandboxIntent& intent, const Account& account);
 
+// The intent's, or a new one where whoever made it did not care.
+[[nodiscard]] std::string attempt_of(const SandboxIntent& intent, const Engine& engine);
+
 }  // namespace sandkey

@@ -68,7 +68,7 @@ asio::awaitable<void> FixedAgent::destroy(SandboxId, Deadline) {
   co_return;
 }
 
-asio::awaitable<SandboxId> FixedAgent::create(SandboxIntent, Deadline) {
+asio::awaitable<CreatedSandbox> FixedAgent::create(SandboxIntent, Deadline) {
   throw unsupported("create a sandbox");
   co_return SandboxId{};
 }

@@ -24,7 +24,7 @@ class FixedAgent final : public Provider {
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) override;
   asio::awaitable<void> destroy(SandboxId id, Deadline deadline) override;  // leaves it alone
   // All unsupported.
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override;
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override;
   asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override;
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override;

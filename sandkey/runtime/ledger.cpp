@@ -514,12 +514,13 @@ LedgerClaim Ledger::claim(const LedgerEntry& wanted, bool durable, const std::op
 }
 
 bool Ledger::created(const std::string& sid, const ProcessIdentity& owner, const SandboxId& sandbox,
-                     std::optional<system_clock::time_point> lease_end) {
+                     std::optional<system_clock::time_point> lease_end, std::optional<bool> kept) {
   const std::lock_guard lock(impl_->mutex);
   return impl_->write(impl_->is_durable(sid), [&] {
     std::optional<Record> found = impl_->find(sid);
     if (!found || found->owner != owner || (found->sandbox && *found->sandbox != sandbox)) return false;
     found->sandbox = sandbox;
+    if (kept) found->kept = *kept;
     found->lease_end = lease_end;
     impl_->store(*found);
     return true;
@@ -554,6 +555,17 @@ void Ledger::abandon(const std::string& sid, const ProcessIdentity& owner) {
     const std::optional<Record> found = impl_->find(sid);
     if (!found || found->sandbox || found->owner != owner) return false;
     impl_->erase(sid);
+    return true;
+  });
+}
+
+void Ledger::release(const std::string& sid, const ProcessIdentity& owner) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->write(impl_->is_durable(sid), [&] {
+    std::optional<Record> found = impl_->find(sid);
+    if (!found || found->sandbox || found->owner != owner) return false;
+    found->owner = ProcessIdentity::nobody();
+    impl_->store(*found);
     return true;
   });
 }

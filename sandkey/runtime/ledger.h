@@ -71,15 +71,19 @@ class Ledger {
   // renewed() of this entry); otherwise whatever happens to the process.
   LedgerClaim claim(const LedgerEntry& wanted, bool durable,
                     const std::optional<SandboxId>& gone = std::nullopt);
-  // The creation that claim() gave to this owner succeeded. False: the entry is not its any more.
+  // The creation that claim() gave to this owner succeeded; or it found a sandbox, which is not its to end:
+  // `kept` then. Without that the entry is as kept as was wanted. False: it is not this owner's any more.
   bool created(const std::string& sid, const ProcessIdentity& owner, const SandboxId& sandbox,
-               std::optional<std::chrono::system_clock::time_point> lease_end);
+               std::optional<std::chrono::system_clock::time_point> lease_end,
+               std::optional<bool> kept = std::nullopt);
   void renewed(const std::string& sid, const SandboxId& sandbox,
                std::optional<std::chrono::system_clock::time_point> lease_end);
   // The sandbox has ended.
   void forget(const std::string& sid, const SandboxId& sandbox);
   // The creation failed, and left nothing.
   void abandon(const std::string& sid, const ProcessIdentity& owner);
+  // The creation failed, and nobody can tell what it left: whoever claims the session next is to recover it.
+  void release(const std::string& sid, const ProcessIdentity& owner);
 
   [[nodiscard]] std::optional<LedgerEntry> find(const std::string& sid);
   [[nodiscard]] std::vector<LedgerEntry> list();  // oldest first

@@ -12,8 +12,8 @@ constexpr std::chrono::seconds kCleanUp{30};
 
 }  // namespace
 
-asio::awaitable<SandboxId> keep_oldest(Engine& engine, Provider& provider, SandboxId own, std::string sid,
-                                       Deadline deadline) {
+asio::awaitable<CreatedSandbox> keep_oldest(Engine& engine, Provider& provider, SandboxId own,
+                                            std::string sid, Deadline deadline) {
   std::optional<SandboxId> oldest;
   std::optional<Error> failed;
   try {
@@ -26,9 +26,9 @@ asio::awaitable<SandboxId> keep_oldest(Engine& engine, Provider& provider, Sandb
     co_await provider.destroy(own, engine.in(kCleanUp));
     throw_error(*failed);
   }
-  if (!oldest || *oldest == own) co_return own;
-  co_await provider.destroy(own, deadline);
-  co_return *oldest;
+  if (!oldest || *oldest == own) co_return CreatedSandbox{.id = own};
+  co_await provider.destroy(own, engine.in(kCleanUp));
+  co_return CreatedSandbox{.id = *oldest, .own = false};
 }
 
 }  // namespace sandkey

@@ -12,7 +12,7 @@ namespace sandkey {
 
 // Two who create one session's sandbox at once, perhaps on two machines, end up in the older one, which
 // find() gives; `own`, which was just made, is ended if it is not that one, and also if nobody can tell.
-asio::awaitable<SandboxId> keep_oldest(Engine& engine, Provider& provider, SandboxId own, std::string sid,
-                                       Deadline deadline);
+asio::awaitable<CreatedSandbox> keep_oldest(Engine& engine, Provider& provider, SandboxId own,
+                                            std::string sid, Deadline deadline);
 
 }  // namespace sandkey

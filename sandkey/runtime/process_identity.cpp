@@ -86,6 +86,7 @@ ProcessIdentity ProcessIdentity::current() {
 }
 
 bool ProcessIdentity::may_be_alive() const {
+  if (*this == nobody()) return false;
   const ProcessIdentity here = current();
   if (host.empty() || host != here.host || machine != here.machine) return true;
   if (boot_id.empty() || here.boot_id.empty()) return true;

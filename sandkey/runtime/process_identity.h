@@ -19,6 +19,8 @@ struct ProcessIdentity {
 
   // Ours.
   [[nodiscard]] static ProcessIdentity current();
+  // The owner of what nobody owns; never alive.
+  [[nodiscard]] static ProcessIdentity nobody() { return {.pid = -1}; }
   // Whether it may still be running: false only where that is certain, so never for another machine's, nor
   // for another container's unless the machine has been restarted.
   [[nodiscard]] bool may_be_alive() const;

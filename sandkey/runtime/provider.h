@@ -30,6 +30,7 @@ struct SandboxId {
 // unset is the provider's to choose.
 struct SandboxIntent {
   std::string sid = {};          // our label on it, by which any process finds it again
+  std::string attempt = {};      // another one: by it what this create() made is told from all else
   std::string working_dir = {};  // of the agent
   std::map<std::string, std::string> environment = {};
   std::string image = {};
@@ -45,6 +46,12 @@ struct SandboxIntent {
   // Told, a line at a time and on an engine's thread, what takes long about making it, such as the build of
   // an image. May be empty.
   std::function<void(const std::string& line)> progress = {};
+};
+
+// What became of a create().
+struct CreatedSandbox {
+  SandboxId id = {};
+  bool own = true;  // false: somebody else made it meanwhile, for the same session
 };
 
 // How to reach the agent in a sandbox.
@@ -68,7 +75,8 @@ enum class SandboxState { starting, running, paused, ended };
 // One sandbox, as its provider tells.
 struct SandboxInfo {
   SandboxId id = {};
-  std::string sid = {};  // empty: not labelled by us
+  std::string sid = {};      // empty: not labelled by us
+  std::string attempt = {};  // of the create() that made it, where it is told
   SandboxState state = SandboxState::running;
   bool kept = false;
   std::optional<std::chrono::system_clock::time_point> created = std::nullopt;
@@ -123,15 +131,15 @@ class Provider {
   // Whether this intent can be had, as far as that can be told without starting anything.
   virtual void check(const SandboxIntent& intent) const = 0;
   // A new sandbox. Nothing is left behind by a create that failed.
-  virtual asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) = 0;
+  virtual asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) = 0;
   // Puts the agent in and starts it, unless it runs; it need not answer yet.
   virtual asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) = 0;
   virtual asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) = 0;
   // Where the port inside can be reached until the sandbox ends. Never without a secret, except from this
   // machine.
   virtual asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) = 0;
-  // From now on it may live this long (or as long as it was made for: Capabilities::fixed_lease); returns
-  // when it would end.
+  // From now on it may live this long (or as long as it was made for: Capabilities::fixed_lease); one that
+  // may live longer already, may so still. Returns when it would end.
   virtual asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id,
                                                                        std::chrono::seconds lease,
                                                                        Deadline deadline) = 0;

@@ -21,7 +21,7 @@ struct SessionLabels {
   bool kept = false;
   std::optional<std::chrono::seconds> lease = std::nullopt;
   std::string working_dir = {};  // of the agent
-  std::string attempt = {};      // empty where the cloud has another way
+  std::string attempt = {};
 };
 
 // For clouds in which only one sandbox at a time has each name, and names are looked up at once: the one of

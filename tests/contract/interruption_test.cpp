@@ -39,7 +39,7 @@ class WatchedProvider final : public Provider {
     return provider_->describe(std::move(id), deadline);
   }
   void check(const SandboxIntent& intent) const override { provider_->check(intent); }
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     return watch("create", provider_->create(std::move(intent), deadline));
   }
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {

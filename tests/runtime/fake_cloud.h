@@ -23,6 +23,12 @@ class FakeCloud final : public Provider {
   Capabilities can = {};
   Account told = {};
   std::function<void()> on_create = [] {};
+  std::function<void()> on_describe = [] {};
+  std::function<void()> on_renew = [] {};
+  std::function<void()> on_destroy = [] {};
+  bool others = false;  // what is created turns out to be somebody else's
+  bool kept = false;
+  std::string attempt;  // of the sandbox
   std::vector<std::string> calls;
   int agents_started = 0;
   std::optional<std::chrono::seconds> lease_length;
@@ -37,21 +43,25 @@ class FakeCloud final : public Provider {
   }
   asio::awaitable<std::vector<SandboxInfo>> list(Deadline) override { co_return std::vector<SandboxInfo>{}; }
   asio::awaitable<SandboxInfo> describe(SandboxId id, Deadline) override {
+    on_describe();
     if (!sandbox && !why_dead.empty()) throw Error(ErrorCode::sandbox_dead, why_dead);
     if (!sandbox) throw Error(ErrorCode::not_found, "there is no sandbox " + id.value);
     SandboxInfo info;
     info.id = id;
     info.state = state;
+    info.kept = kept;
+    info.attempt = attempt;
     info.lease = lease_length;
     info.lease_end = lease_end;
     co_return info;
   }
   void check(const SandboxIntent&) const override {}
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline) override {
     calls.push_back("create " + intent.sid);
+    attempt = others ? "another" : intent.attempt;
     on_create();
     sandbox = SandboxId{"box"};
-    co_return *sandbox;
+    co_return CreatedSandbox{.id = *sandbox, .own = !others};
   }
   asio::awaitable<void> start_agent(SandboxId, Deadline) override {
     ++agents_started;
@@ -66,6 +76,7 @@ class FakeCloud final : public Provider {
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId, std::chrono::seconds lease,
                                                                Deadline) override {
     calls.push_back("renew " + std::to_string(lease.count()));
+    on_renew();
     co_return std::chrono::system_clock::time_point(lease);
   }
   asio::awaitable<void> pause(SandboxId, Deadline) override {
@@ -79,6 +90,7 @@ class FakeCloud final : public Provider {
   }
   asio::awaitable<void> destroy(SandboxId id, Deadline) override {
     calls.push_back("destroy " + id.value);
+    on_destroy();
     sandbox.reset();
     co_return;
   }

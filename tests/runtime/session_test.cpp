@@ -55,6 +55,21 @@ class Session : public ::testing::Test {
     cloud->sandbox = sandbox;
   }
 
+  template <typename Condition>
+  bool eventually(Condition condition) {
+    const auto wait = [&]() -> asio::awaitable<bool> {
+      for (int i = 0; i < 1000; ++i) {
+        if (condition()) co_return true;
+        co_await engine.sleep_for(std::chrono::milliseconds(10));
+      }
+      co_return false;
+    };
+    return engine.wait(wait());
+  }
+  bool seen(const std::string& call, std::ptrdiff_t times = 1) {
+    return eventually([&] { return std::count(cloud->calls.begin(), cloud->calls.end(), call) >= times; });
+  }
+
   static pid_t dead_process() {
     const pid_t child = ::fork();
     if (child == 0) ::_exit(0);
@@ -219,6 +234,46 @@ TEST_F(Session, APausedOneIsResumed) {
   EXPECT_THAT(cloud->calls, ElementsAre("resume"));
 }
 
+// Of one that is paused the lease is not told.
+TEST_F(Session, TheLeaseOfOneThatWasWokenIsRenewed) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->can.renew = true;
+  cloud->lease_length = std::chrono::seconds(600);
+  cloud->state = SandboxState::paused;
+  const auto user = runtime();
+  user->connect();
+  EXPECT_TRUE(seen("renew 600"));
+}
+
+TEST_F(Session, TheLeaseOfOneThatSomebodyPausedIsRenewedLater) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  cloud->can.renew = true;
+  cloud->lease_length = std::chrono::seconds(3);
+  cloud->on_renew = [] { throw Error(ErrorCode::not_found, "it is paused"); };
+  const auto user = runtime();
+  user->connect();
+  EXPECT_TRUE(seen("renew 3", 2));
+  EXPECT_EQ(user->status(), RuntimeStatus::ready);
+  // Until it is not there any more.
+  EXPECT_TRUE(eventually([&] {
+    cloud->sandbox.reset();
+    return true;
+  }));
+  EXPECT_TRUE(eventually([&] { return user->status() == RuntimeStatus::disconnected; }));
+}
+
+TEST_F(Session, OneWhoseAgentWasNotReachedCanBeResumed) {
+  cloud->agent = "unix:" + (dir / "none.sock");
+  OpenHandsConfig config = quick_config();
+  config.sandbox.remote_runtime_init_timeout = std::chrono::seconds(1);
+  const auto user = runtime(config);
+  EXPECT_FALSE(user->check_if_alive());
+  EXPECT_THROW(user->connect(), Error);
+  EXPECT_FALSE(user->check_if_alive());
+  EXPECT_THROW(user->resume(), Error);  // as there is no agent
+  user->close();
+}
+
 TEST_F(Session, AttachingNeverCreatesAndForgetsWhatIsGone) {
   left_by_a_dead_process(SandboxId{"box"}, true);
   cloud->sandbox.reset();
@@ -251,9 +306,116 @@ TEST_F(Session, ASessionOfAnotherProviderIsAConflict) {
 }
 
 TEST_F(Session, AFailedCreationLeavesNoEntry) {
-  cloud->on_create = [] { throw Error(ErrorCode::quota_exceeded, "five sandboxes are all you have"); };
+  cloud->on_create = [] {
+    throw Error(ErrorCode::quota_exceeded, "five sandboxes are all you have",
+                {.provider = "fake",
+                 .operation = "create",
+                 .phase = {},
+                 .request_id = {},
+                 .processed = Processed::no});
+  };
   EXPECT_THROW(runtime()->connect(), Error);
   EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, ACreationOfWhichNobodyKnowsIsLookedForByWhoComesNext) {
+  cloud->on_create = [] { throw Error(ErrorCode::unavailable, "the connection broke"); };
+  const auto first = runtime();
+  EXPECT_THROW(first->connect(), Error);
+  ASSERT_TRUE(ledger->find("s"));
+  EXPECT_EQ(ledger->find("s")->sandbox, std::nullopt);
+  EXPECT_FALSE(ledger->find("s")->owner.may_be_alive());
+  cloud->on_create = [] {};
+  cloud->sandbox = SandboxId{"box"};  // it had got that far
+  cloud->calls.clear();
+  first->connect();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s"));
+  first->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s", "destroy box"));
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+// What the ledger does not know of was made elsewhere, and may be in use there.
+TEST_F(Session, ASandboxOfAnotherMachineIsItsToEnd) {
+  cloud->sandbox = SandboxId{"box"};
+  const auto visitor = runtime();
+  visitor->connect();
+  EXPECT_TRUE(ledger->find("s")->kept);
+  visitor->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s"));
+}
+
+TEST_F(Session, WhatIsKeptIsNotEndedForWantOfALedger) {
+  cloud->sandbox = SandboxId{"box"};
+  for (const bool kept : {true, false}) {
+    cloud->kept = kept;
+    RuntimeOptions options;
+    options.setup_environment = false;
+    ActionExecutionClient alone(engine, cloud, quick_config(), nullptr, "s", std::move(options));
+    alone.connect();
+    alone.close();
+    EXPECT_EQ(cloud->sandbox.has_value(), kept);
+  }
+}
+
+TEST_F(Session, WhatCannotBeLookedAtIsNotEnded) {
+  cloud->sandbox = SandboxId{"box"};
+  cloud->on_describe = [] { throw Error(ErrorCode::unavailable, "busy"); };
+  EXPECT_THROW(runtime()->connect(), Error);
+  EXPECT_TRUE(cloud->sandbox);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+}
+
+TEST_F(Session, WhoCreatesSecondLeavesTheSandboxToTheFirst) {
+  cloud->others = true;
+  const auto second = runtime();
+  second->connect();
+  second->close();
+  EXPECT_THAT(cloud->calls, ElementsAre("find s", "create s"));
+}
+
+TEST_F(Session, AFailedCreationEndsNothingOfOthers) {
+  cloud->others = true;
+  cloud->on_create = [this] {
+    cloud->sandbox = SandboxId{"box"};
+    throw Error(ErrorCode::unavailable, "the connection broke");
+  };
+  EXPECT_THROW(runtime()->connect(), Error);
+  EXPECT_TRUE(cloud->sandbox);
+}
+
+TEST_F(Session, AnEndThatFailedIsTriedAgain) {
+  const auto owner = runtime();
+  owner->connect();
+  cloud->on_destroy = [] { throw Error(ErrorCode::unavailable, "busy"); };
+  EXPECT_THROW(owner->close(), Error);
+  cloud->on_destroy = [] {};
+  owner->close();
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+  EXPECT_EQ(ledger->find("s"), std::nullopt);
+  cloud->calls.clear();
+  owner->close();
+  EXPECT_THAT(cloud->calls, ElementsAre());
+}
+
+TEST_F(Session, OneThatCannotBeWrittenDownIsEnded) {
+  cloud->on_create = [this] { std::filesystem::remove(ledger->file()); };
+  EXPECT_THROW(runtime()->connect(), Error);
+  EXPECT_EQ(cloud->sandbox, std::nullopt);
+}
+
+TEST_F(Session, ASandboxIsNotLookedForInAnotherAccount) {
+  left_by_a_dead_process(SandboxId{"box"}, true);
+  OpenHandsConfig config = quick_config();
+  config.profile = "other";
+  try {
+    runtime(config, true)->connect();
+    FAIL() << "it connected";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::conflict);
+    EXPECT_THAT(error.what(), HasSubstr("--profile"));
+  }
+  EXPECT_TRUE(ledger->find("s"));
 }
 
 TEST_F(Session, ACreationThatFailsButLeavesASandboxIsTidiedUp) {
@@ -287,16 +449,7 @@ TEST_F(Session, ALeaseIsRenewedWhileConnected) {
   config.sandbox.lease = std::chrono::seconds(3);
   const auto user = runtime(config);
   user->connect();
-  // At once, and again after a third of it.
-  const auto renewals = [&]() -> asio::awaitable<std::ptrdiff_t> {
-    std::ptrdiff_t seen = 0;
-    for (int i = 0; i < 1000 && seen < 2; ++i) {
-      co_await engine.sleep_for(std::chrono::milliseconds(10));
-      seen = std::count(cloud->calls.begin(), cloud->calls.end(), "renew 3");
-    }
-    co_return seen;
-  };
-  EXPECT_EQ(engine.wait(renewals()), 2);
+  EXPECT_TRUE(seen("renew 3", 2));  // at once, and again after a third of it
   user->close();
   EXPECT_EQ(ledger->find("s")->lease_end, std::chrono::system_clock::time_point(std::chrono::seconds(3)));
 }
@@ -311,15 +464,7 @@ TEST_F(Session, ALeaseThatCannotBeAnotherIsRenewedAsOftenAsItNeeds) {
   config.sandbox.lease = std::chrono::hours(1);
   const auto user = runtime(config);
   user->connect();
-  const auto renewed = [&]() -> asio::awaitable<std::ptrdiff_t> {
-    std::ptrdiff_t seen = 0;
-    for (int i = 0; i < 1000 && seen < 1; ++i) {
-      co_await engine.sleep_for(std::chrono::milliseconds(10));
-      seen = std::count(cloud->calls.begin(), cloud->calls.end(), "renew 7");
-    }
-    co_return seen;
-  };
-  EXPECT_EQ(engine.wait(renewed()), 1);
+  EXPECT_TRUE(seen("renew 7"));
   user->close();
 }
 

@@ -55,6 +55,7 @@ Record read_record(const json::value& body, const std::string& operation) {
   record.info.id = {text_of(object, "id")};
   if (record.info.id.value.empty()) malformed(operation, "the answer names no sandbox");
   record.info.sid = std::move(session.sid);
+  record.info.attempt = std::move(session.attempt);
   record.info.state = state_of(text_of(object, "state"));
   record.info.kept = session.kept;
   record.info.created = time_from_text(text_of(object, "created_at"));
@@ -114,16 +115,20 @@ class ExampleProvider final : public Provider {
   // The cloud makes one sandbox of requests with the same request_id, so a lost answer is asked for again by
   // RestAccount. A cloud without that needs a label by which the lost one is found, as e2b/provider.cpp has
   // it.
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     check(intent);
     const std::chrono::seconds lease = intent.lease.value_or(kLease);
     json::object body;
     body["template"] = intent.image.empty() ? "base" : intent.image;
     body["ttl_seconds"] = lease.count();
-    body["request_id"] = fmt::format("{:016x}", engine_.random());
+    const std::string attempt = attempt_of(intent, engine_);
+    body["request_id"] = attempt;
     body["environment"] = to_object(intent.environment);
-    body["labels"] = to_object(to_labels(
-        {.sid = intent.sid, .kept = intent.keep, .lease = lease, .working_dir = intent.working_dir}));
+    body["labels"] = to_object(to_labels({.sid = intent.sid,
+                                          .kept = intent.keep,
+                                          .lease = lease,
+                                          .working_dir = intent.working_dir,
+                                          .attempt = attempt}));
     const std::string operation = "creating a sandbox at example";
     RestAnswer answer = co_await post("/v1/sandboxes", std::move(body), operation, deadline);
     SandboxId own = read_record(answer.body, operation).info.id;
@@ -161,6 +166,7 @@ class ExampleProvider final : public Provider {
     co_return exposed;
   }
 
+  // This cloud takes the longer of the two; where the last word counts, the sandbox is looked at first.
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override {
     json::object body;

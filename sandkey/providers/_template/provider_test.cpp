@@ -67,7 +67,7 @@ TEST_F(TemplateProvider, CreatesOnceThoughTheAnswerIsLost) {
   cloud.answer({{.status = 502, .body = ""},
                 {.status = 201, .body = sandbox("a")},
                 {.body = R"({"items":[)" + sandbox("a") + "]}"}});
-  EXPECT_EQ(wait(provider->create({.sid = "s", .working_dir = "/workspace", .keep = true}, soon())).value,
+  EXPECT_EQ(wait(provider->create({.sid = "s", .working_dir = "/workspace", .keep = true}, soon())).id.value,
             "a");
   EXPECT_THAT(cloud.lines(), ElementsAre("POST /v1/sandboxes", "POST /v1/sandboxes",
                                          "GET /v1/sandboxes?label=sandkey-sid&value=s"));
@@ -80,7 +80,9 @@ TEST_F(TemplateProvider, OfTwoTwinsTheOlderStays) {
                 {.body = R"({"items":[)" + sandbox("a", "02") + R"(],"next":"more"})"},
                 {.body = R"({"items":[)" + sandbox("b", "01") + "]}"},
                 {.status = 204, .body = ""}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "b");
+  const CreatedSandbox created = wait(provider->create({.sid = "s"}, soon()));
+  EXPECT_EQ(created.id.value, "b");
+  EXPECT_FALSE(created.own);
   EXPECT_EQ(cloud.lines().back(), "DELETE /v1/sandboxes/a");
 }
 

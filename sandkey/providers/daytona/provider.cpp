@@ -80,6 +80,7 @@ SandboxInfo to_info(const SandboxRecord& record) {
   SandboxInfo info;
   info.id = {record.id};
   info.sid = std::move(session.sid);
+  info.attempt = std::move(session.attempt);
   info.state = state_of(record.stage);
   info.kept = session.kept;
   info.created = record.created;
@@ -180,9 +181,9 @@ class DaytonaProvider final : public Provider {
     }
   }
 
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     check(intent);
-    const std::string attempt = fmt::format("{:016x}", engine_.random());
+    const std::string attempt = attempt_of(intent, engine_);
     NewSandbox wanted = wanted_of(intent, attempt);
     const SandboxRecord made = co_await make(std::move(wanted), intent.sid, deadline);
     const bool own = session_of(made.labels).attempt == attempt;
@@ -195,7 +196,7 @@ class DaytonaProvider final : public Provider {
     if (!failed) {
       const std::lock_guard lock(mutex_);
       if (own) fresh_.insert(made.id);
-      co_return SandboxId{made.id};
+      co_return CreatedSandbox{.id = {made.id}, .own = own};
     }
     // One that never ran is of no use to anybody, and would still be in the way of the next by its name.
     if (own) co_await try_to_remove(made.id);
@@ -213,7 +214,9 @@ class DaytonaProvider final : public Provider {
     }
     std::string url = record.toolbox_url;
     if (url.empty()) url = co_await control_.toolbox_url(record.id, deadline);
-    Toolbox toolbox(network_, toolbox_address(url, record.id), preview.token.clone());
+    while (url.ends_with('/')) url.pop_back();
+    Endpoint toolbox_address = private_address(url + "/" + record.id, "daytona's toolbox");
+    Toolbox toolbox(network_, std::move(toolbox_address), preview.token.clone());
     ToolboxShell shell(control_, std::move(toolbox), record.id);
     Secret key = derived_session_key(preview.token);
     std::string working_dir = session_of(record.labels).working_dir;
@@ -229,6 +232,7 @@ class DaytonaProvider final : public Provider {
 
   asio::awaitable<ExposedPort> expose(SandboxId id, std::uint16_t port, Deadline deadline) override {
     Preview preview = co_await control_.preview(std::move(id.value), port, deadline);
+    (void)private_address(preview.url, "a port of a sandbox of daytona");
     ExposedPort exposed{.url = std::move(preview.url)};
     exposed.headers["X-Daytona-Preview-Token"] = std::move(preview.token);
     co_return exposed;
@@ -236,10 +240,14 @@ class DaytonaProvider final : public Provider {
 
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override {
-    const std::chrono::minutes minutes = in_minutes(lease);
-    co_await control_.set_auto_stop(id.value, minutes, deadline);
+    // Another client may have lengthened it further, or have it never stop.
+    const SandboxRecord record = co_await control_.get(id.value, deadline);
+    const std::chrono::minutes wanted = in_minutes(lease);
+    if (record.auto_stop && *record.auto_stop < wanted) {
+      co_await control_.set_auto_stop(id.value, wanted, deadline);
+    }
     co_await control_.touch(id.value, deadline);
-    co_return engine_.system_now() + minutes;
+    co_return engine_.system_now() + std::max(wanted, record.auto_stop.value_or(wanted));
   }
 
   // Its processes end; its files stay.
@@ -392,24 +400,18 @@ class DaytonaProvider final : public Provider {
   }
 
   // The sandbox's token goes there, so not unencrypted, unless all of Daytona is on this machine.
-  [[nodiscard]] Endpoint toolbox_address(std::string url, const std::string& id) const {
-    while (url.ends_with('/')) url.pop_back();
+  [[nodiscard]] Endpoint private_address(const std::string& url, const std::string& what) const {
     const Credential::Place* api = credential_->endpoint("api_url");
-    Endpoint address = Endpoint::parse(url + "/" + id, "the address of daytona's toolbox");
+    Endpoint address = Endpoint::parse(url, "the address of " + what);
     const bool api_is_plain = api != nullptr && !Endpoint::parse(api->value, "api_url").is_https();
-    if (!address.is_https() && !address.is_loopback() && !api_is_plain) {
-      throw Error(
-          ErrorCode::protocol,
-          "starting the agent in the sandbox of daytona: the toolbox's address is not encrypted, and the "
-          "API's is");
-    }
-    return address;
+    if (address.is_https() || address.is_loopback() || api_is_plain) return address;
+    throw Error(ErrorCode::protocol, "reaching " + what + ": its address is not encrypted, and the API's is");
   }
 
-  [[nodiscard]] static AgentAccess access_to_agent(const Preview& preview) {
+  [[nodiscard]] AgentAccess access_to_agent(const Preview& preview) const {
     HttpHeaders headers;
     headers.set("X-Daytona-Preview-Token", preview.token);
-    return {.endpoint = Endpoint::parse(preview.url, "the address of a sandbox of daytona"),
+    return {.endpoint = private_address(preview.url, "a sandbox of daytona"),
             .session_key = derived_session_key(preview.token),
             .headers = std::move(headers)};
   }

@@ -83,7 +83,7 @@ TEST_F(DaytonaProvider, CreatesByNameAndWaitsUntilItRuns) {
       {{.body = sandbox("creating")}, {.body = sandbox("unheard_of")}, {.body = sandbox("started")}});
   const SandboxIntent intent{
       .sid = "s", .working_dir = "/workspace", .environment = {{"A", "b"}}, .network = false, .lease = 61s};
-  EXPECT_EQ(wait(provider->create(intent, soon())).value, "0a-1");
+  EXPECT_EQ(wait(provider->create(intent, soon())).id.value, "0a-1");
   EXPECT_EQ(cloud.bodies().front(),
             R"({"name":"sandkey-s","env":{"A":"b"},"labels":{"sandkey":"true",)"
             R"("sandkey-attempt":"0000000000000000","sandkey-directory":"/workspace","sandkey-kept":"false",)"
@@ -122,21 +122,21 @@ TEST_F(DaytonaProvider, TheRegionIsTheOneThatIsConfigured) {
 
 TEST_F(DaytonaProvider, ALostAnswerIsLookedUpByName) {
   cloud.answer({{.status = 502, .body = ""}, {.body = sandbox("started")}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "0a-1");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "0a-1");
   EXPECT_THAT(cloud.lines(),
               ElementsAre("POST /api/sandbox", "GET /api/sandbox/sandkey-s", "GET /api/sandbox/0a-1"));
 }
 
 TEST_F(DaytonaProvider, ACreateThatNeverArrivedIsSentAgain) {
   cloud.answer({{.status = 502, .body = ""}, refused(404, "not found"), {.body = sandbox("started")}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "0a-1");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "0a-1");
   EXPECT_THAT(cloud.lines(), ElementsAre("POST /api/sandbox", "GET /api/sandbox/sandkey-s",
                                          "POST /api/sandbox", "GET /api/sandbox/0a-1"));
 }
 
 TEST_F(DaytonaProvider, WhoComesSecondTakesTheFirstOnesSandbox) {
   cloud.answer({refused(409, "Sandbox with name sandkey-s already exists"), {.body = sandbox("started")}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "0a-1");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "0a-1");
 }
 
 TEST_F(DaytonaProvider, ANameThatSomebodyElseHasIsNotTaken) {
@@ -152,7 +152,7 @@ TEST_F(DaytonaProvider, WhatIsBrokenMakesRoomForANewOne) {
                 {.body = sandbox("error")},
                 {.body = sandbox("destroying")},
                 {.body = sandbox("started")}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "0a-1");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "0a-1");
   EXPECT_THAT(cloud.lines(),
               ElementsAre("POST /api/sandbox", "GET /api/sandbox/sandkey-s", "DELETE /api/sandbox/0a-1",
                           "POST /api/sandbox", "GET /api/sandbox/0a-1"));
@@ -259,11 +259,18 @@ TEST_F(DaytonaProvider, PausingKeepsWhatStoppingWouldDelete) {
 }
 
 TEST_F(DaytonaProvider, RenewingCountsFromNow) {
+  cloud.answer({{.body = sandbox("started")}, {.body = sandbox("started")}, {.status = 201, .body = ""}});
+  const auto end = wait(provider->renew({"0a-1"}, 330s, soon()));
+  EXPECT_LT(std::chrono::abs(end - cloud.engine().system_now() - 6min), 5s);
+  EXPECT_THAT(cloud.lines(), ElementsAre("GET /api/sandbox/0a-1", "POST /api/sandbox/0a-1/autostop/6",
+                                         "POST /api/sandbox/0a-1/last-activity"));
+}
+
+TEST_F(DaytonaProvider, RenewingShortensNothing) {
   cloud.answer({{.body = sandbox("started")}, {.status = 201, .body = ""}});
   const auto end = wait(provider->renew({"0a-1"}, 90s, soon()));
-  EXPECT_LT(std::chrono::abs(end - cloud.engine().system_now() - 2min), 5s);
-  EXPECT_THAT(cloud.lines(),
-              ElementsAre("POST /api/sandbox/0a-1/autostop/2", "POST /api/sandbox/0a-1/last-activity"));
+  EXPECT_LT(std::chrono::abs(end - cloud.engine().system_now() - 5min), 5s);
+  EXPECT_THAT(cloud.lines(), ElementsAre("GET /api/sandbox/0a-1", "POST /api/sandbox/0a-1/last-activity"));
 }
 
 TEST_F(DaytonaProvider, DestroyingWaitsForWhatIsUnderWay) {

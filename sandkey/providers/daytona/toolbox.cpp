@@ -4,6 +4,7 @@
 #include "sandkey/accounts/rest_error.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/credentials/redactor.h"
 #include "sandkey/credentials/sha256.h"
 #include "sandkey/runtime/shell_quote.h"
 
@@ -44,10 +45,12 @@ Meaning meaning_of(int status) {
   return {ErrorCode::protocol, "is this Daytona's toolbox?", Processed::no};
 }
 
-[[noreturn]] void fail(const HttpResponse& response, const std::string& operation) {
+[[noreturn]] void fail(const HttpResponse& response, const std::string& operation, const Secret& token) {
   const RestFailure said = read_failure(response, RetryPolicy(), {}, std::chrono::system_clock::now());
   const Meaning meaning = meaning_of(response.status);
-  const std::string text = said.message.substr(0, kMaxQuoted);
+  Redactor redactor;  // it may echo what it was sent
+  redactor.add(token);
+  const std::string text = redactor.redact(said.message).substr(0, kMaxQuoted);
   throw_error(Error(meaning.code,
                     fmt::format("{}: {} (HTTP {}{}{})", operation, meaning.what, response.status,
                                 text.empty() ? "" : ": ", text),
@@ -89,7 +92,7 @@ asio::awaitable<ShellResult> Toolbox::shell(std::string script,
   body["timeout"] = kScriptTime.count();
   made.body = json::serialize(body);
   const HttpResponse response = co_await network_->send(std::move(made));
-  if (response.status != 200) fail(response, operation);
+  if (response.status != 200) fail(response, operation, token_);
   const json::value answer = parse_json(response.body, operation + ": the answer");
   const json::object& ran = object_of(answer, "daytona", operation);
   auto exit_code = find_integer(ran, "exitCode");
@@ -102,7 +105,7 @@ asio::awaitable<std::string> Toolbox::home(Deadline deadline) {
   const std::string operation = "finding the home in the sandbox of daytona";
   HttpRequest made = request("GET", "/user-home-dir", operation, deadline);
   const HttpResponse response = co_await network_->send(std::move(made));
-  if (response.status != 200) fail(response, operation);
+  if (response.status != 200) fail(response, operation, token_);
   const json::value answer = parse_json(response.body, operation + ": the answer");
   std::string dir = text_of(object_of(answer, "daytona", operation), "dir");
   if (!dir.starts_with('/')) malformed_answer("daytona", operation, "it names no folder");
@@ -129,7 +132,7 @@ asio::awaitable<void> Toolbox::put(std::string path, std::string content, Deadli
   made.body += fmt::format("\r\n--{}--\r\n", boundary);
   made.repeatable = true;  // it replaces what is there
   const HttpResponse response = co_await network_->send(std::move(made));
-  if (response.status < 200 || response.status > 299) fail(response, operation);
+  if (response.status < 200 || response.status > 299) fail(response, operation, token_);
 }
 
 }  // namespace sandkey::daytona

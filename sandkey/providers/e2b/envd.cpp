@@ -3,6 +3,7 @@
 #include "sandkey/base/base64.h"
 #include "sandkey/base/error.h"
 #include "sandkey/base/json.h"
+#include "sandkey/credentials/redactor.h"
 #include "sandkey/net/connect_envelope.h"
 
 #include <boost/json/serialize.hpp>
@@ -22,8 +23,17 @@ Error failure(ErrorCode code, const std::string& operation, const std::string& w
       {.provider = "e2b", .operation = operation, .phase = {}, .request_id = {}, .processed = processed});
 }
 
+// It may echo what it was sent.
+std::string quoted(const std::string& text, const Secret& token) {
+  constexpr std::size_t kMostSaid = 300;
+  Redactor redactor;
+  redactor.add(token);
+  return redactor.redact(text).substr(0, kMostSaid);
+}
+
 // What envd, or the proxy before it, says instead of an answer.
-[[noreturn]] void fail(int status, const std::string& body, const std::string& operation) {
+[[noreturn]] void fail(int status, const std::string& body, const std::string& operation,
+                       const Secret& token) {
   std::string said;
   try {
     const json::value document = parse_json(body, "the answer");
@@ -31,9 +41,8 @@ Error failure(ErrorCode code, const std::string& operation, const std::string& w
   } catch (const Error&) {
     said.clear();  // a page of some proxy's
   }
-  constexpr std::size_t kMostSaid = 300;
-  std::string what =
-      "HTTP " + std::to_string(status) + (said.empty() ? "" : ": " + said.substr(0, kMostSaid));
+  const std::string what =
+      "HTTP " + std::to_string(status) + (said.empty() ? "" : ": " + quoted(said, token));
   switch (status) {
     case 401:
     case 403:
@@ -132,7 +141,7 @@ asio::awaitable<ShellResult> Envd::shell(std::string script, std::map<std::strin
   if (stream.status() != 200) {
     const int status = stream.status();
     const std::string body = co_await stream.read_all(kMostOutput);
-    fail(status, body, operation);
+    fail(status, body, operation, token_);
   }
   ConnectReader events(source_of(std::move(stream)));
   ShellResult result;
@@ -143,8 +152,8 @@ asio::awaitable<ShellResult> Envd::shell(std::string script, std::map<std::strin
       continue;
     }
     if (const auto failed = parse_connect_end(message->payload)) {
-      throw_error(failure(code_of(failed->code), operation, failed->code + ": " + failed->message,
-                          Processed::unknown));
+      throw_error(failure(code_of(failed->code), operation,
+                          failed->code + ": " + quoted(failed->message, token_), Processed::unknown));
     }
   }
   if (!ended)
@@ -161,7 +170,7 @@ asio::awaitable<void> Envd::upload(std::string path, std::string body, Content c
   made.body = std::move(body);
   made.repeatable = true;  // it replaces what is there
   const HttpResponse response = co_await network_->send(std::move(made));
-  if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation);
+  if (response.status < 200 || response.status > 299) fail(response.status, response.body, operation, token_);
 }
 
 }  // namespace sandkey::e2b

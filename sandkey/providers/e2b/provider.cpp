@@ -40,6 +40,7 @@ SandboxInfo to_info(SandboxRecord record) {
   SandboxInfo info;
   info.id = {std::move(record.id)};
   info.sid = std::move(session.sid);
+  info.attempt = std::move(session.attempt);
   info.state = record.paused ? SandboxState::paused : SandboxState::running;
   info.kept = session.kept;
   info.created = record.started;
@@ -133,9 +134,9 @@ class E2BProvider final : public Provider {
     if (intent.disk_bytes) refuse_intent(name(), "its disk cannot be chosen", of_template);
   }
 
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     check(intent);
-    const std::string attempt = fmt::format("{:016x}", engine_.random());
+    const std::string attempt = attempt_of(intent, engine_);
     NewSandbox wanted;
     wanted.template_id = intent.image.empty() ? kDefaultTemplate : intent.image;
     wanted.timeout = intent.lease.value_or(kLease);
@@ -194,8 +195,12 @@ class E2BProvider final : public Provider {
 
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override {
+    // Another client may have lengthened it further; the API would take what it is told last.
+    const SandboxRecord record = co_await control_.get(id.value, deadline);
+    const auto end = engine_.system_now() + lease;
+    if (!record.paused && record.ends && *record.ends >= end) co_return *record.ends;
     co_await control_.set_timeout(std::move(id.value), lease, deadline);
-    co_return engine_.system_now() + lease;
+    co_return end;
   }
 
   asio::awaitable<void> pause(SandboxId id, Deadline deadline) override {
@@ -238,6 +243,14 @@ class E2BProvider final : public Provider {
 
   void remember(SandboxKeys keys, const std::string& working_dir, bool fresh) {
     const std::string id = keys.id;
+    // The agent's key is derived from it: without, everybody would have it.
+    if (keys.envd_token.empty()) {
+      throw Error(
+          ErrorCode::unsupported,
+          "reaching the sandbox " + id +
+              " of e2b: it has no token of its own; it was made without `secure`, or its server knows "
+              "no such sandboxes");
+    }
     auto known = std::make_shared<Known>();
     known->keys = std::move(keys);
     known->working_dir = working_dir;
@@ -267,23 +280,38 @@ class E2BProvider final : public Provider {
   // one stays.
   asio::awaitable<SandboxKeys> recover(NewSandbox wanted, std::string attempt, Error lost,
                                        Deadline deadline) {
+    std::optional<SandboxKeys> made;
+    const Metadata filter{{kAttemptLabel, attempt}};
+    for (int round = 0; !made; ++round) {
+      std::optional<std::string> found = co_await look_for(filter, lost, deadline);
+      if (found) co_return co_await control_.connect(std::move(*found), wanted.timeout, deadline);
+      try {
+        made.emplace(co_await control_.create(wanted, deadline));
+      } catch (const Error& error) {
+        constexpr int kRounds = 2;
+        if (!may_have_happened(error) || round + 1 == kRounds) throw;
+        lost = error;
+      }
+    }
+    const std::vector<SandboxRecord> all = co_await control_.list(filter, deadline);
+    for (const SandboxRecord& record : all) {
+      if (record.id != made->id) co_await control_.kill(record.id, deadline);
+    }
+    co_return std::move(*made);
+  }
+
+  // A sandbox that may be about to appear. Throws `lost` where there is no time to look.
+  asio::awaitable<std::optional<std::string>> look_for(Metadata filter, Error lost, Deadline deadline) {
     constexpr int kLooks = 5;
     std::chrono::milliseconds pause = 100ms;
-    const Metadata filter{{kAttemptLabel, attempt}};
     for (int look = 0; look < kLooks; ++look) {
       if (engine_.in(pause) >= deadline) throw_error(lost);
       co_await engine_.sleep_for(pause);
       pause *= 2;
       const std::vector<SandboxRecord> found = co_await control_.list(filter, deadline);
-      if (found.empty()) continue;
-      co_return co_await control_.connect(found.front().id, wanted.timeout, deadline);
+      if (!found.empty()) co_return found.front().id;
     }
-    SandboxKeys made = co_await control_.create(std::move(wanted), deadline);
-    const std::vector<SandboxRecord> all = co_await control_.list(filter, deadline);
-    for (const SandboxRecord& record : all) {
-      if (record.id != made.id) co_await control_.kill(record.id, deadline);
-    }
-    co_return made;
+    co_return std::nullopt;
   }
 
   [[nodiscard]] std::string domain_of(const SandboxKeys& keys) const {

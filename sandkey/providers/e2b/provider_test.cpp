@@ -64,8 +64,9 @@ class E2bProvider : public testing::Test {
 
 TEST_F(E2bProvider, CreatesInTheSecondVersionAndLooksForAnOlderTwin) {
   cloud.answer({{.status = 201, .body = kMade}, {.body = "[" + listed("iaaa") + "]"}});
-  EXPECT_EQ(wait(provider->create({.sid = "s", .environment = {{"A", "b"}}, .network = false}, soon())).value,
-            "iaaa");
+  EXPECT_EQ(
+      wait(provider->create({.sid = "s", .environment = {{"A", "b"}}, .network = false}, soon())).id.value,
+      "iaaa");
   EXPECT_EQ(
       cloud.bodies().front(),
       R"({"templateID":"base","timeout":300,"metadata":{"sandkey":"true","sandkey-attempt":"0000000000000000",)"
@@ -81,7 +82,9 @@ TEST_F(E2bProvider, OfTwoTwinsTheOlderStays) {
   cloud.answer({{.status = 201, .body = kMade},
                 {.body = "[" + listed("ibbb") + "," + listed("iaaa") + "]"},
                 {.status = 204, .body = ""}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "ibbb");
+  const CreatedSandbox created = wait(provider->create({.sid = "s"}, soon()));
+  EXPECT_EQ(created.id.value, "ibbb");
+  EXPECT_FALSE(created.own);
   EXPECT_EQ(cloud.lines().back(), "DELETE /sandboxes/iaaa");
 }
 
@@ -109,13 +112,34 @@ TEST_F(E2bProvider, AnUnknownTemplateIsNotTakenForAnOlderServer) {
   EXPECT_THAT(cloud.lines(), SizeIs(1));
 }
 
+TEST_F(E2bProvider, RenewingShortensNothing) {
+  cloud.answer({{.body = listed("iaaa")}, {.status = 204, .body = ""}});
+  EXPECT_GT(wait(provider->renew({"iaaa"}, 90s, soon())), cloud.engine().system_now() + 80s);
+  EXPECT_THAT(cloud.lines(), ElementsAre("GET /sandboxes/iaaa", "POST /sandboxes/iaaa/timeout"));
+  EXPECT_EQ(cloud.bodies().back(), R"({"timeout":90})");
+  cloud.forget_requests();
+  std::string long_lived = listed("iaaa");
+  long_lived.replace(long_lived.find("2026-01-01T00:05"), 4, "2199");
+  cloud.answer({{.body = long_lived}});
+  EXPECT_GT(wait(provider->renew({"iaaa"}, 90s, soon())),
+            cloud.engine().system_now() + std::chrono::hours(24));
+  EXPECT_THAT(cloud.lines(), SizeIs(1));
+}
+
+// Its agent's key would be everybody's.
+TEST_F(E2bProvider, ASandboxWithoutATokenIsNotUsed) {
+  cloud.answer({{.body = listed("iaaa")}, {.body = R"({"templateID":"base","sandboxID":"iaaa"})"}});
+  EXPECT_THAT(failure(provider->agent_endpoint({"iaaa"}, soon())),
+              StartsWith("unsupported: reaching the sandbox iaaa of e2b: it has no token"));
+}
+
 TEST_F(E2bProvider, ALostAnswerIsLookedForBeforeAnythingIsMadeAgain) {
   cloud.answer({{.status = 502, .body = "bad gateway"},
                 {.body = "[]"},
                 {.body = "[" + listed("iaaa") + "]"},
                 {.body = kMade},
                 {.body = "[" + listed("iaaa") + "]"}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "iaaa");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "iaaa");
   EXPECT_THAT(cloud.lines(),
               ElementsAre("POST /v2/sandboxes", HasSubstr("metadata=sandkey-attempt"),
                           HasSubstr("metadata=sandkey-attempt"), "POST /v2/sandboxes/iaaa/connect",

@@ -37,6 +37,7 @@ SandboxInfo to_info(sandbox::Status status) {
   SandboxInfo info;
   info.id = {std::move(status.id)};
   info.sid = status.labels["sid"];
+  info.attempt = status.labels["attempt"];
   info.state = status.paused ? SandboxState::paused : SandboxState::running;
   info.kept = !status.bound_to_client;
   info.created = status.created;
@@ -93,9 +94,9 @@ class LocalProvider final : public Provider {
 
   void check(const SandboxIntent& intent) const override { host_.check(to_spec(intent)); }
 
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     std::string id = co_await host_.create(to_spec(intent), deadline);
-    co_return SandboxId{std::move(id)};
+    co_return CreatedSandbox{.id = {std::move(id)}};
   }
 
   // It is process 1.
@@ -114,7 +115,11 @@ class LocalProvider final : public Provider {
 
   asio::awaitable<std::chrono::system_clock::time_point> renew(SandboxId id, std::chrono::seconds lease,
                                                                Deadline deadline) override {
-    return host_.renew(std::move(id.value), lease, deadline);
+    const sandbox::Status status = co_await host_.describe(id.value, deadline);
+    const bool long_enough =
+        status.lease_end && *status.lease_end >= std::chrono::system_clock::now() + lease;
+    if (long_enough) co_return *status.lease_end;
+    co_return co_await host_.renew(std::move(id.value), lease, deadline);
   }
 
   asio::awaitable<void> pause(SandboxId id, Deadline deadline) override {
@@ -131,7 +136,7 @@ class LocalProvider final : public Provider {
   [[nodiscard]] sandbox::Spec to_spec(const SandboxIntent& intent) const {
     sandbox::Spec spec;
     spec.id = id_of(intent.sid);
-    spec.labels = {{"sid", intent.sid}};
+    spec.labels = {{"sid", intent.sid}, {"attempt", intent.attempt}};
     spec.image = intent.image;
     spec.workspace = intent.workspace;
     if (!intent.working_dir.empty()) spec.working_dir = intent.working_dir;

@@ -38,10 +38,11 @@ constexpr char kReadSecret[] = "printf %s \"$SANDKEY_SANDBOX_SECRET\"";
 
 // What a sandbox runs: it ends when the agent does. The agent comes later, by another way, and is no child of
 // this. So it holds open a pipe that is read here, and whose end is the agent's (other shells open it, too,
-// but then no agent was started yet).
+// but then no agent was started yet: in an image of another sandbox's, its file lies there).
 constexpr char kEntrypoint[] = R"script(umask 077
 own=${HOME:-/tmp}/.sandkey
 mkdir -p "$own"
+rm -f "$own/pid"
 [ -p "$own/life" ] || mkfifo "$own/life"
 until [ -f "$own/pid" ]; do
   cat "$own/life" >/dev/null || sleep 1
@@ -62,6 +63,7 @@ SandboxInfo to_info(const SandboxRecord& record) {
   SandboxInfo info;
   info.id = {record.id};
   info.sid = std::move(session.sid);
+  info.attempt = std::move(session.attempt);
   info.state = record.started ? SandboxState::running : SandboxState::starting;
   info.kept = session.kept;
   info.created = record.created;
@@ -189,19 +191,28 @@ class ModalProvider final : public Provider {
     }
   }
 
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     check(intent);
-    NewSandbox wanted = wanted_of(intent);
-    std::string image = intent.image.empty() ? kUsualImage : intent.image;
-    wanted.image_id = co_await sandboxes_->image(std::move(image), intent.progress, deadline);
+    const std::string attempt = attempt_of(intent, engine_);
+    NewSandbox wanted = wanted_of(intent, attempt);
     Secret secret = new_secret();
     wanted.environment[kSecretVariable] = secret.expose();
-    MadeSandbox made = co_await make(std::move(wanted), intent.sid, deadline);
+    std::optional<MadeSandbox> first = co_await make_of_image(wanted, intent, deadline);
+    if (!first) {
+      sandboxes_->forget_what_is_known();
+      first = co_await make_of_image(wanted, intent, deadline);
+    }
+    if (!first) {
+      throw Error(ErrorCode::not_found,
+                  "creating a sandbox at modal: its app or its image is gone while it is made");
+    }
+    MadeSandbox made = std::move(*first);
     SandboxId id{made.id};
+    const bool own = made.own;
     // Of one that was found, or has the first back end, the rest is asked for.
     const bool is_known = !made.task_id.empty();
     if (is_known) co_await remember(std::move(made), std::move(secret), intent.working_dir, deadline);
-    co_return id;
+    co_return CreatedSandbox{.id = std::move(id), .own = own};
   }
 
   asio::awaitable<void> start_agent(SandboxId id, Deadline deadline) override {
@@ -218,6 +229,9 @@ class ModalProvider final : public Provider {
     RouterShell shell(*sandboxes_, std::move(router), id.value);
     co_await start_cloud_agent(engine_, shell, std::move(key), std::move(*working_dir),
                                "the sandbox of modal", deadline);
+    // Its connection has served its purpose; there is a limit to how many there can be.
+    const std::lock_guard lock(mutex_);
+    known_[id.value].router = nullptr;
   }
 
   asio::awaitable<AgentAccess> agent_endpoint(SandboxId id, Deadline deadline) override {
@@ -274,14 +288,17 @@ class ModalProvider final : public Provider {
                               engine_.random(), engine_.random()));
   }
 
-  [[nodiscard]] NewSandbox wanted_of(const SandboxIntent& intent) const {
+  [[nodiscard]] NewSandbox wanted_of(const SandboxIntent& intent, const std::string& attempt) const {
     const std::chrono::seconds life = intent.lease.value_or(kLongestLife);
     NewSandbox wanted;
     wanted.name = sandbox_name(intent.sid);
     wanted.entrypoint = {"sh", "-c", kEntrypoint};
     wanted.environment = intent.environment;
-    wanted.labels =
-        to_labels({.sid = intent.sid, .kept = intent.keep, .lease = life, .working_dir = intent.working_dir});
+    wanted.labels = to_labels({.sid = intent.sid,
+                               .kept = intent.keep,
+                               .lease = life,
+                               .working_dir = intent.working_dir,
+                               .attempt = attempt});
     wanted.port = kCloudAgentPort;
     wanted.network = intent.network.value_or(true);
     if (intent.memory_bytes) wanted.memory_mib = (*intent.memory_bytes + kMib - 1) / kMib;
@@ -290,13 +307,31 @@ class ModalProvider final : public Provider {
     return wanted;
   }
 
+  // Nothing where Modal does not know the app or the image (any more).
+  asio::awaitable<std::optional<MadeSandbox>> make_of_image(NewSandbox wanted, const SandboxIntent& intent,
+                                                            Deadline deadline) {
+    std::string image = intent.image.empty() ? kUsualImage : intent.image;
+    wanted.image_id = co_await sandboxes_->image(std::move(image), intent.progress, deadline);
+    try {
+      MadeSandbox made = co_await make(std::move(wanted), intent.sid, deadline);
+      co_return made;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::not_found) throw;
+    }
+    co_return std::nullopt;
+  }
+
   // The session's sandbox: the one that is made, or the one of its name that a lost answer or somebody else
   // has made meanwhile; of such a one only the id is known.
   asio::awaitable<MadeSandbox> make(NewSandbox wanted, std::string sid, Deadline deadline) {
-    constexpr int kAttempts = 3;
+    constexpr int kAttempts = 4;
     const std::string name = wanted.name;
+    const std::string attempt = session_of(wanted.labels).attempt;
+    std::chrono::milliseconds pause = 100ms;
     for (int turn = 1;; ++turn) {
       std::optional<Error> failed;
+      // A request that was lost is sent again as the same one; one that was refused is another.
+      if (wanted.key.empty()) wanted.key = random_uuid(engine_);
       try {
         MadeSandbox made = co_await sandboxes_->create(wanted, deadline);
         co_return made;
@@ -305,11 +340,19 @@ class ModalProvider final : public Provider {
         if (error.code() != ErrorCode::conflict && !may_have_happened(error)) throw;
         failed = error;
       }
+      if (failed->code() == ErrorCode::conflict) {
+        wanted.key.clear();
+      } else {  // it may be about to appear
+        if (engine_.in(pause) >= deadline) throw_error(*failed);
+        co_await engine_.sleep_for(pause);
+        pause *= 2;
+      }
       std::optional<std::string> found = co_await sandboxes_->find_by_name(name, deadline);
       if (found) {
         const Labels labels = co_await sandboxes_->labels(*found, deadline);
-        if (session_of(labels).sid != sid) throw_error(*failed);
-        co_return MadeSandbox{.id = std::move(*found)};
+        const SessionLabels session = session_of(labels);
+        if (session.sid != sid) throw_error(*failed);
+        co_return MadeSandbox{.id = std::move(*found), .own = session.attempt == attempt};
       }
       if (turn == kAttempts) throw_error(*failed);
     }

@@ -128,19 +128,20 @@ class RunloopProvider final : public Provider {
   }
 
   // Returns when Runloop knows of it; start_agent() waits until it runs.
-  asio::awaitable<SandboxId> create(SandboxIntent intent, Deadline deadline) override {
+  asio::awaitable<CreatedSandbox> create(SandboxIntent intent, Deadline deadline) override {
     check(intent);
-    const std::string attempt = devboxes_.new_request_id();
+    const std::string attempt = attempt_of(intent, engine_);
+    const std::string request_id = devboxes_.new_request_id();
     const NewDevbox wanted = new_devbox(intent, attempt);
     std::optional<Devbox> made;
     std::optional<Error> lost;
     try {
-      made.emplace(co_await devboxes_.create(wanted, attempt, deadline));
+      made.emplace(co_await devboxes_.create(wanted, request_id, deadline));
     } catch (const Error& error) {
       if (!may_have_happened(error)) throw;
       lost = error;
     }
-    if (lost) made.emplace(co_await recover(wanted, attempt, *lost, deadline));
+    if (lost) made.emplace(co_await recover(wanted, attempt, request_id, *lost, deadline));
     SandboxId id{made->id};
     remember(*made, true);
     co_return co_await keep_oldest(engine_, *this, std::move(id), intent.sid, deadline);
@@ -260,6 +261,7 @@ class RunloopProvider final : public Provider {
     SandboxInfo info;
     info.id = {devbox.id};
     info.sid = std::move(session.sid);
+    info.attempt = std::move(session.attempt);
     info.state = state_of(devbox);
     info.kept = session.kept;
     info.created = devbox.created;
@@ -370,10 +372,32 @@ class RunloopProvider final : public Provider {
 
   // A create whose answer was lost: its devbox is looked for before anything is made again, and of two only
   // one stays. Should Runloop still know the request, it makes no second one anyway.
-  asio::awaitable<Devbox> recover(NewDevbox wanted, std::string attempt, Error lost, Deadline deadline) {
+  asio::awaitable<Devbox> recover(NewDevbox wanted, std::string attempt, std::string request_id, Error lost,
+                                  Deadline deadline) {
+    std::optional<Devbox> made;
+    const Metadata filter{{kAttemptLabel, attempt}};
+    for (int round = 0; !made; ++round) {
+      std::optional<Devbox> found = co_await look_for(filter, lost, deadline);
+      if (found) co_return std::move(*found);
+      try {
+        made.emplace(co_await devboxes_.create(wanted, request_id, deadline));
+      } catch (const Error& error) {
+        constexpr int kRounds = 2;
+        if (!may_have_happened(error) || round + 1 == kRounds) throw;
+        lost = error;
+      }
+    }
+    const std::vector<Devbox> all = co_await devboxes_.list(filter, deadline);
+    for (const Devbox& devbox : all) {
+      if (devbox.id != made->id) co_await devboxes_.shutdown(devbox.id, deadline);
+    }
+    co_return std::move(*made);
+  }
+
+  // A devbox that may be about to appear. Throws `lost` where there is no time to look.
+  asio::awaitable<std::optional<Devbox>> look_for(Metadata filter, Error lost, Deadline deadline) {
     constexpr int kLooks = 5;
     std::chrono::milliseconds pause = 100ms;
-    const Metadata filter{{kAttemptLabel, attempt}};
     for (int look = 0; look < kLooks; ++look) {
       if (engine_.in(pause) >= deadline) throw_error(lost);
       co_await engine_.sleep_for(pause);
@@ -381,12 +405,7 @@ class RunloopProvider final : public Provider {
       std::vector<Devbox> found = co_await devboxes_.list(filter, deadline);
       if (!found.empty()) co_return std::move(found.front());
     }
-    Devbox made = co_await devboxes_.create(std::move(wanted), std::move(attempt), deadline);
-    const std::vector<Devbox> all = co_await devboxes_.list(filter, deadline);
-    for (const Devbox& devbox : all) {
-      if (devbox.id != made.id) co_await devboxes_.shutdown(devbox.id, deadline);
-    }
-    co_return std::move(made);
+    co_return std::nullopt;
   }
 
   [[nodiscard]] std::string address_of(const Tunnel& tunnel, std::uint16_t port) const {

@@ -36,7 +36,7 @@ std::string devbox(const std::string& id, const std::string& status = "running",
   return R"({"id":")" + id + R"(","status":")" + status +
          R"(","create_time_ms":1767225600000,"end_time_ms":null,"capabilities":[],)"
          R"("launch_parameters":{"after_idle":{"idle_time_seconds":60,"on_idle":"shutdown"}},)"
-         R"("metadata":{"sandkey":"true","sandkey-sid":"s","sandkey-attempt":"sandkey-00000000000000000000000000000000",)"
+         R"("metadata":{"sandkey":"true","sandkey-sid":"s","sandkey-attempt":"0000000000000000",)"
          R"("sandkey-kept":"true","sandkey-seed":"seed"},)"
          R"("tunnel":{"tunnel_key":"key1","auth_mode":"authenticated","auth_token":"token1"},)"
          R"("state_transitions":[{"status":"running","transition_time_ms":1767225601000}])" +
@@ -93,14 +93,13 @@ class RunloopProvider : public testing::Test {
 
 TEST_F(RunloopProvider, CreatesAndLooksForAnOlderTwin) {
   cloud.answer({{.body = devbox("dbx_a", "provisioning")}, {.body = list({devbox("dbx_a")})}});
-  EXPECT_EQ(wait(provider->create({.sid = "s 1", .environment = {{"A", "b"}}}, soon())).value, "dbx_a");
-  EXPECT_EQ(
-      cloud.bodies().front(),
-      R"({"name":"sandkey-s-1","environment_variables":{"A":"b"},"metadata":{"sandkey":"true",)"
-      R"("sandkey-attempt":"sandkey-00000000000000000000000000000000","sandkey-directory":"","sandkey-kept":"false",)"
-      R"("sandkey-lease":"300","sandkey-seed":"00000000000000000000000000000000","sandkey-sid":"s 1"},)"
-      R"("launch_parameters":{"after_idle":{"idle_time_seconds":300,"on_idle":"shutdown"}},)"
-      R"("tunnel":{"auth_mode":"authenticated","http_keep_alive":false}})");
+  EXPECT_EQ(wait(provider->create({.sid = "s 1", .environment = {{"A", "b"}}}, soon())).id.value, "dbx_a");
+  EXPECT_EQ(cloud.bodies().front(),
+            R"({"name":"sandkey-s-1","environment_variables":{"A":"b"},"metadata":{"sandkey":"true",)"
+            R"("sandkey-attempt":"0000000000000000","sandkey-directory":"","sandkey-kept":"false",)"
+            R"("sandkey-lease":"300","sandkey-seed":"00000000000000000000000000000000","sandkey-sid":"s 1"},)"
+            R"("launch_parameters":{"after_idle":{"idle_time_seconds":300,"on_idle":"shutdown"}},)"
+            R"("tunnel":{"auth_mode":"authenticated","http_keep_alive":false}})");
   EXPECT_THAT(cloud.lines(), ElementsAre("POST /v1/devboxes", kAll));
   EXPECT_EQ(header(cloud.heads()[0], "x-request-id"), "sandkey-00000000000000000000000000000000");
   EXPECT_EQ(header(cloud.heads()[1], "x-request-id"), "");
@@ -204,7 +203,9 @@ TEST_F(RunloopProvider, OfTwoTwinsTheOlderStays) {
   cloud.answer({{.body = devbox("dbx_a")},
                 {.body = list({devbox("dbx_a"), devbox("dbx_b", "suspended", R"(,"create_time_ms":1)")})},
                 {.body = devbox("dbx_a", "shutdown")}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "dbx_b");
+  const CreatedSandbox created = wait(provider->create({.sid = "s"}, soon()));
+  EXPECT_EQ(created.id.value, "dbx_b");
+  EXPECT_FALSE(created.own);
   EXPECT_EQ(cloud.lines().back(), "POST /v1/devboxes/dbx_a/shutdown");
 }
 
@@ -212,13 +213,13 @@ TEST_F(RunloopProvider, ALostAnswerIsLookedForBeforeAnythingIsMadeAgain) {
   cloud.answer({{.status = 502, .body = "bad gateway"},
                 {.body = list({})},
                 {.body = list({devbox("dbx_a", "provisioning")})}});
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "dbx_a");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "dbx_a");
   EXPECT_THAT(cloud.lines(), ElementsAre("POST /v1/devboxes", kAll, kAll, kAll));
 }
 
 TEST_F(RunloopProvider, WhatIsMadeAgainIsTheSameRequest) {
   cloud.random_step = 1;
-  const std::string attempt = R"(,"metadata":{"sandkey-attempt":"sandkey-00000000000000000000000000000001"})";
+  const std::string attempt = R"(,"metadata":{"sandkey-attempt":"0000000000000000"})";
   std::vector<ScriptedAnswer> answers{{.status = 504, .body = ""}};
   for (int look = 0; look < 5; ++look) answers.push_back({.body = list({})});
   answers.push_back({.body = devbox("dbx_a")});
@@ -227,7 +228,7 @@ TEST_F(RunloopProvider, WhatIsMadeAgainIsTheSameRequest) {
   answers.push_back({.body = devbox("dbx_b", "shutdown")});
   answers.push_back({.body = list({devbox("dbx_a")})});
   cloud.answer(answers);
-  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).value, "dbx_a");
+  EXPECT_EQ(wait(provider->create({.sid = "s"}, soon())).id.value, "dbx_a");
   const std::vector<std::string> heads = cloud.heads();
   EXPECT_EQ(header(heads[0], "x-request-id"), header(heads[6], "x-request-id"));
   EXPECT_NE(header(heads[0], "x-request-id"), header(heads[8], "x-request-id"));

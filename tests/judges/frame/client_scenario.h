@@ -61,7 +61,7 @@ class Scenario {
     intent.working_dir = "/workspace";
     intent.environment = {{"COLOUR", "blue"}};
     if (provider_->capabilities().network_switch) intent.network = false;
-    id_ = engine_.wait(provider_->create(std::move(intent), soon()));
+    id_ = engine_.wait(provider_->create(std::move(intent), soon())).id;
     return json::string(id_.value);
   }
   json::value find() {
