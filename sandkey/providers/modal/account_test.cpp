@@ -115,6 +115,13 @@ TEST_F(ModalAccounts, WhatTheServerAsksToWaitIsWaited) {
   EXPECT_EQ(modal.control.headers_of_last().at("x-retry-attempt"), "1");
 }
 
+// Many who were told to come back come one after the other: that is no failure.
+TEST_F(ModalAccounts, AndAsOftenAsItAsks) {
+  modal.control.token_answers.assign(8, throttled(0.1F));
+  EXPECT_EQ(refusal(), "");
+  EXPECT_THAT(modal.control.methods(), SizeIs(9));
+}
+
 TEST_F(ModalAccounts, WhatTheServerAsksToWaitTooLongIsNot) {
   modal.control.token_answers = {throttled(86400)};
   EXPECT_THAT(refusal(), AllOf(StartsWith("rate_limited: "), HasSubstr("it asks to wait for 86400 s")));
@@ -169,6 +176,37 @@ TEST_F(ModalAccounts, ATokenThatWasChangedAtItsSourceIsTakenUp) {
   modal.control.auth_answer = {grpc::StatusCode::UNAUTHENTICATED, "revoked"};
   EXPECT_THAT(ask(*account), StartsWith("unauthenticated: "));
   EXPECT_EQ(modal.control.headers_of_last().at("x-modal-token-secret"), "as-another-secret");
+}
+
+TEST_F(ModalAccounts, SoIsOneThatWasChangedWhileAShortLivedOneWasKept) {
+  const auto account = modal.sign_in();
+  EXPECT_EQ(ask(*account), "");
+  modal.control.revoked_secret = modal.variables["MODAL_TOKEN_SECRET"];
+  modal.control.auth_token = "auth-token-2";
+  modal.variables["MODAL_TOKEN_SECRET"] = "as-another-secret";
+  modal.skew = std::chrono::minutes(11);  // the short-lived one is to be renewed
+  EXPECT_EQ(ask(*account), "");
+  EXPECT_EQ(modal.control.headers_of_last().at("x-modal-token-secret"), "as-another-secret");
+  EXPECT_EQ(modal.control.headers_of_last().at("x-modal-auth-token"), "auth-token-2");
+}
+
+// Whatever the clock here says of it.
+TEST_F(ModalAccounts, AShortLivedTokenThatIsRefusedIsReplaced) {
+  const auto account = modal.sign_in();
+  EXPECT_EQ(ask(*account), "");
+  modal.control.revoked_auth_token = "auth-token";
+  modal.control.auth_token = "auth-token-2";
+  EXPECT_EQ(ask(*account), "");
+  EXPECT_EQ(modal.control.headers_of_last().at("x-modal-auth-token"), "auth-token-2");
+  EXPECT_TRUE(account->control()->accepted());
+  modal.control.revoked_auth_token = "auth-token-2";
+  EXPECT_THAT(ask(*account), StartsWith("unauthenticated: asking: "));
+}
+
+TEST_F(ModalAccounts, AShortLivedTokenThatIsNoTextIsNotSent) {
+  const auto account = modal.sign_in();
+  modal.control.auth_token = "auth\x01token";
+  EXPECT_THAT(ask(*account), AllOf(StartsWith("protocol: calling "), HasSubstr("x-modal-auth-token")));
 }
 
 TEST(ModalWebToken, TellsItsEnd) {

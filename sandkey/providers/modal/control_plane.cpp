@@ -3,6 +3,7 @@
 #include "sandkey/accounts/rest_error.h"
 #include "sandkey/base/blocking_task.h"
 #include "sandkey/base/error.h"
+#include "sandkey/base/percent.h"
 #include "sandkey/base/utf8.h"
 #include "sandkey/credentials/redactor.h"
 #include "sandkey/net/retry.h"
@@ -62,25 +63,6 @@ std::optional<std::chrono::milliseconds> wait_in(const GrpcStatus& status) {
     return std::max(std::chrono::milliseconds(static_cast<long long>(seconds * 1000)), 100ms);
   }
   return std::nullopt;
-}
-
-std::string percent_decoded(std::string_view text) {
-  const auto digit = [](char c) -> int {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return -1;
-  };
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
-      decoded += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      decoded += text[i];
-    }
-  }
-  return decoded;
 }
 
 // Too fast, which passes, and too much, which does not, have one status.
@@ -205,18 +187,27 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
     return end == result.size() ? result : result.substr(0, end) + "...";
   }
 
-  // A token that was changed at its source, if it is for the same places. False if there is no other.
-  asio::awaitable<bool> take_changed_token() {
+  // In place of `old`, which was refused, one that was changed at its source, if it is for the same places.
+  // False if there is no other.
+  asio::awaitable<bool> take_changed_token(std::shared_ptr<const Credential> old) {
+    if (credential() != old) co_return true;  // somebody was quicker
     if (!renewal) co_return false;
-    const std::shared_ptr<const Credential> old = credential();
     std::optional<Credential> fresh = co_await run_blocking(renewal);
     if (!fresh || !fresh->same_places(*old) || fresh->fingerprint() == old->fingerprint()) co_return false;
     use(std::move(*fresh));
     co_return true;
   }
 
-  [[nodiscard]] GrpcHeaders headers() const {
-    const std::shared_ptr<const Credential> used = credential();
+  // One that the server refuses is of no use, whatever our clock says.
+  void drop_auth_token(const SharedToken& refused) {
+    const std::lock_guard lock(mutex);
+    if (auth_token != refused) return;
+    auth_token = nullptr;
+    no_renewal_before = {};
+  }
+
+  [[nodiscard]] GrpcHeaders headers() const { return headers(credential()); }
+  [[nodiscard]] GrpcHeaders headers(const std::shared_ptr<const Credential>& used) const {
     GrpcHeaders headers;
     const auto add = [&](const char* name, std::string_view value) {
       headers.emplace_back(name, Secret(value));
@@ -265,27 +256,49 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
   asio::awaitable<GrpcReply> exchange(ModalCall call) {
     const RetryPolicy policy = retry_policy();
     budget.on_request();
-    const std::string key = random_uuid(engine);
+    const std::string key = call.key.empty() ? random_uuid(engine) : call.key;
+    bool dropped_auth_token = false;
     bool changed_token = false;
+    int failures = 0;
     for (int number = 1;; ++number) {
-      GrpcHeaders sent = headers();
-      if (call.with_auth_token) {
-        const SharedToken token = co_await current_auth_token(call.deadline);
-        sent.emplace_back("x-modal-auth-token", token->value.clone());
-      }
+      SharedToken auth;
+      if (call.with_auth_token) auth = co_await current_auth_token(call.deadline);
+      const std::shared_ptr<const Credential> used = credential();  // for which that was given
+      GrpcHeaders sent = headers(used);
+      if (auth) sent.emplace_back("x-modal-auth-token", auth->value.clone());
       // By it the server knows a request again.
       sent.emplace_back("x-idempotency-key", Secret(key));
       sent.emplace_back("x-retry-attempt", Secret(std::to_string(number - 1)));
       GrpcReply reply = co_await send(call, std::move(sent));
       if (reply.status.ok()) co_return reply;
-      if (reply.status.code == GrpcCode::unauthenticated && !changed_token) {
-        changed_token = co_await take_changed_token();
+      const bool refused = reply.status.code == GrpcCode::unauthenticated;
+      if (refused && auth && !dropped_auth_token) {
+        dropped_auth_token = true;
+        drop_auth_token(auth);
+        continue;
+      }
+      if (refused && !changed_token) {
+        changed_token = co_await take_changed_token(used);
         if (changed_token) continue;
       }
-      const auto delay = delay_after(policy, reply.status, number, call);
+      auto delay = wait_told(policy, reply.status, call);
+      if (!delay) delay = delay_after(policy, reply.status, ++failures, call);
       if (!delay) co_return reply;
       co_await engine.sleep_for(*delay);
     }
+  }
+
+  // The server has more to do than it can, and says when to come back; many who were told so come back one
+  // after the other. That is no failure, and may happen as often as there is time for.
+  std::optional<std::chrono::milliseconds> wait_told(const RetryPolicy& policy, const GrpcStatus& status,
+                                                     const ModalCall& call) {
+    if (status.code != GrpcCode::resource_exhausted) return std::nullopt;
+    const auto wait = wait_in(status);
+    if (!wait || *wait > policy.max_server_wait) return std::nullopt;
+    const auto spread = *wait / 1000 * static_cast<int>(engine.random() % 1000);
+    const auto delay = *wait + spread;
+    if (engine.in(delay) >= call.deadline) return std::nullopt;
+    return delay;
   }
 
   std::optional<std::chrono::milliseconds> delay_after(const RetryPolicy& policy, const GrpcStatus& status,
@@ -342,11 +355,12 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
                    .deadline = self->engine.in(kAuthTokenTime),
                    .with_auth_token = false};
     std::optional<GrpcReply> reply;
-    if (known) {  // there is something to go on with
+    bool thorough = !known;  // else there is something to go on with
+    if (known) {
       reply.emplace(co_await self->send(call, self->headers()));
-    } else {
-      reply.emplace(co_await self->exchange(call));
+      thorough = reply->status.code == GrpcCode::unauthenticated;  // perhaps it was changed at its source
     }
+    if (thorough) reply.emplace(co_await self->exchange(call));
     const std::string text(find_string(reply->message.fields, "token").value_or(""));
     if (!reply->status.ok() || text.empty()) {
       const bool refused = reply->status.code == GrpcCode::unauthenticated ||
@@ -419,7 +433,8 @@ struct ControlPlane::Impl : std::enable_shared_from_this<ControlPlane::Impl> {
     std::string_view list = status.trailer("x-modal-warning");
     while (!list.empty()) {
       const std::size_t end = std::min(list.find(','), list.size());
-      std::string warning = quoted(percent_decoded(list.substr(0, end)));
+      const std::string_view sent = list.substr(0, end);
+      std::string warning = quoted(percent_decode(sent, false).value_or(std::string(sent)));
       list.remove_prefix(std::min(end + 1, list.size()));
       const std::size_t begin = std::min(warning.find_first_not_of(' '), warning.size());
       warning.erase(0, begin);
@@ -477,12 +492,12 @@ asio::awaitable<json::object> ControlPlane::call(ModalCall call) {
 
 asio::awaitable<GrpcStream> ControlPlane::stream(ModalCall call) {
   const std::shared_ptr<Impl> impl = impl_;
+  const SharedToken token = co_await impl->current_auth_token(call.deadline);
   GrpcCall sent{.method = std::string(kService) + call.method,
                 .request = std::move(call.request),
                 .data = {},
                 .headers = impl->headers(),
                 .deadline = call.deadline};
-  const SharedToken token = co_await impl->current_auth_token(call.deadline);
   sent.headers.emplace_back("x-modal-auth-token", token->value.clone());
   co_return impl->channel.stream(sent);
 }

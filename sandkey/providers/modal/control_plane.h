@@ -26,6 +26,7 @@ struct ModalCall {
   json::object request = {};
   std::string operation = {};  // "creating a sandbox at modal": begins the message of an error
   Deadline deadline = kNoDeadline;
+  std::string key = {};  // by which the server knows it again; empty: one of its own
   bool repeatable = true;
   bool with_auth_token = true;
 };

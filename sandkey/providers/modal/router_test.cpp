@@ -138,6 +138,22 @@ TEST_F(ModalRouter, ATokenThatIsNeverTakenIsSaidSo) {
   EXPECT_EQ(modal.router.refusals, 2);
 }
 
+// Else it would wait for the rest, and we for it.
+TEST_F(ModalRouter, ACommandWhoseInputIsNotTakenIsGivenUp) {
+  modal.router.write_answer = {grpc::StatusCode::INVALID_ARGUMENT, "not so"};
+  modal.router.lose_waits = 1'000'000;
+  RouterCommand command{.argv = {"cat"}, .input = "typed", .operation = "running it"};
+  EXPECT_THAT(modal.failure([&] { (void)run(std::move(command)); }),
+              AllOf(StartsWith("invalid_argument: running it: "), HasSubstr("not so")));
+}
+
+// We may not be there to end it.
+TEST_F(ModalRouter, ACommandEndsByItselfWhenNobodyWaitsForItAnyMore) {
+  EXPECT_EQ(run().exit_code, 0);
+  EXPECT_GT(process().timeout, 0U);
+  EXPECT_LE(process().timeout, 60U);
+}
+
 TEST_F(ModalRouter, AWorkerThatIsGoneIsGivenUp) {
   EXPECT_EQ(run().exit_code, 0);
   modal.stop();

@@ -249,19 +249,30 @@ asio::awaitable<std::string> Sandboxes::build(std::string name, Progress progres
 
 // ---- creating
 
+// Whether there is one is found out each time: what stands between, and knows no such call just now, must not
+// send us to the first back end for good, where the sandboxes of the second are not seen.
 asio::awaitable<json::object> Sandboxes::call_newest(ModalCall call) {
-  if (!first_only_) {
-    ModalCall second = call;
-    second.method += "V2";
-    try {
-      json::object reply = co_await control_->call(std::move(second));
-      co_return reply;
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::unsupported) throw;
-    }
-    first_only_ = true;
-  }
+  ModalCall second = call;
+  second.method += "V2";
+  std::optional<json::object> reply = co_await try_call(std::move(second));
+  if (reply) co_return std::move(*reply);
   co_return co_await control_->call(std::move(call));
+}
+
+asio::awaitable<std::optional<json::object>> Sandboxes::try_call(ModalCall call) {
+  try {
+    json::object reply = co_await control_->call(std::move(call));
+    co_return reply;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::unsupported) throw;
+  }
+  co_return std::nullopt;
+}
+
+void Sandboxes::forget_what_is_known() {
+  const std::lock_guard lock(mutex_);
+  app_.reset();
+  images_.clear();
 }
 
 asio::awaitable<std::string> Sandboxes::secret(std::map<std::string, std::string> environment,
@@ -297,34 +308,29 @@ asio::awaitable<MadeSandbox> Sandboxes::create(NewSandbox wanted, Deadline deadl
         json::object{{"memory_mb", *wanted.memory_mib}, {"memory_mb_max", *wanted.memory_mib}};
   }
   const json::array tags = to_json(to_tags(wanted.labels));
-  json::object reply;
-  if (!first_only_) {
-    ModalCall call{
-        .method = "SandboxCreateV2",
-        .request = {{"app_id", *app_id},
-                    {"definition", definition},
-                    {"ephemeral_secrets", json::object{{"contents", to_object(wanted.environment)}}},
-                    {"tags", tags}},
-        .operation = operation,
-        .deadline = deadline,
-        .repeatable = false};
-    try {
-      reply = co_await control_->call(std::move(call));
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::unsupported) throw;
-      first_only_ = true;
-    }
-  }
-  if (first_only_) {
+  ModalCall newest{
+      .method = "SandboxCreateV2",
+      .request = {{"app_id", *app_id},
+                  {"definition", definition},
+                  {"ephemeral_secrets", json::object{{"contents", to_object(wanted.environment)}}},
+                  {"tags", tags}},
+      .operation = operation,
+      .deadline = deadline,
+      .key = wanted.key,
+      .repeatable = false};
+  std::optional<json::object> answer = co_await try_call(std::move(newest));
+  if (!answer) {
     const std::string secret_id = co_await secret(wanted.environment, *app_id, deadline);
     definition["secret_ids"] = json::array{secret_id};
-    ModalCall call{.method = "SandboxCreate",
-                   .request = {{"app_id", *app_id}, {"definition", std::move(definition)}, {"tags", tags}},
-                   .operation = operation,
-                   .deadline = deadline,
-                   .repeatable = false};
-    reply = co_await control_->call(std::move(call));
+    ModalCall first{.method = "SandboxCreate",
+                    .request = {{"app_id", *app_id}, {"definition", std::move(definition)}, {"tags", tags}},
+                    .operation = operation,
+                    .deadline = deadline,
+                    .key = wanted.key,
+                    .repeatable = false};
+    answer = co_await control_->call(std::move(first));
   }
+  const json::object reply = std::move(*answer);
   MadeSandbox made;
   made.id = required(reply, "sandbox_id", operation);
   made.task_id = text_of(reply, "task_id");

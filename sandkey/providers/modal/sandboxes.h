@@ -10,7 +10,6 @@
 
 #include <boost/asio/awaitable.hpp>
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -28,6 +27,7 @@ namespace sandkey::modal {
 [[nodiscard]] bool is_of_first_back_end(std::string_view id);
 
 struct NewSandbox {
+  std::string key = {};  // by which Modal knows a request again that is sent twice
   std::string name = {};
   std::string image_id = {};
   std::vector<std::string> entrypoint = {};
@@ -46,6 +46,7 @@ struct MadeSandbox {
   std::string task_id = {};
   std::optional<Endpoint> port = std::nullopt;
   std::shared_ptr<const RouterAccess> access = nullptr;
+  bool own = true;  // else it was there
 };
 
 struct SandboxRecord {
@@ -77,6 +78,8 @@ class Sandboxes : public std::enable_shared_from_this<Sandboxes> {
 
   // `wanted`: an id ("im-...") or a name at a registry. Returns when it is built.
   asio::awaitable<std::string> image(std::string wanted, Progress progress, Deadline deadline);
+  // Somebody may have ended the app or removed an image: they are looked up anew.
+  void forget_what_is_known();
   // Never sent twice. A name that is taken is Error(conflict).
   asio::awaitable<MadeSandbox> create(NewSandbox wanted, Deadline deadline);
 
@@ -108,16 +111,17 @@ class Sandboxes : public std::enable_shared_from_this<Sandboxes> {
   asio::awaitable<std::string> task_of(std::string id, Deadline deadline);
   // A call that concerns no certain sandbox: to the second back end, if there is one.
   asio::awaitable<json::object> call_newest(ModalCall call);
+  // Nothing where there is no such call.
+  asio::awaitable<std::optional<json::object>> try_call(ModalCall call);
   static asio::awaitable<std::shared_ptr<const RouterAccess>> access_to(std::shared_ptr<ControlPlane> control,
                                                                         std::string id, std::string task_id);
   [[nodiscard]] static Endpoint address_of(const std::string& url);
   [[nodiscard]] static std::optional<Endpoint> port_in(const json::object& message, std::uint16_t port);
 
   const std::shared_ptr<ControlPlane> control_;
-  std::atomic<bool> first_only_ = false;
 
   std::mutex mutex_;
-  // Guarded by mutex_; they do not change.
+  // Guarded by mutex_; they hardly change.
   std::optional<std::string> app_;
   std::optional<std::string> builder_version_;
   std::map<std::string, std::string> images_;  // ids, by name

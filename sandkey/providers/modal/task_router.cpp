@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <exception>
 #include <utility>
 
 namespace sandkey::modal {
@@ -88,20 +90,42 @@ asio::awaitable<ShellResult> TaskRouter::run(RouterCommand command, Deadline dea
                              {"stdout_config", kPipe},
                              {"stderr_config", kPipe},
                              {"env", std::move(environment)}}};
+  if (deadline != kNoDeadline) {
+    // Should we be gone by then, it would go on, and its sandbox would never be idle.
+    const auto left = std::chrono::ceil<std::chrono::seconds>(deadline - engine_.steady_now());
+    start.request["timeout_secs"] = std::max<std::int64_t>(left.count(), 1);
+  }
   (void)co_await call(std::move(start), running->operation, deadline);
 
   ShellResult result;
+  bool has_ended = false;
   {
-    // All at once: what nobody reads may keep the command from reading.
-    TaskGroup streams(engine_, co_await asio::this_coro::executor);
-    streams.spawn(follow(running, 0, &result.output, deadline));
-    streams.spawn(follow(running, 1, &result.error_output, deadline));
-    if (command.input) streams.spawn(feed(running, std::move(*command.input), deadline));
+    // All at once, as what nobody reads may keep the command from reading; and none without the others, as it
+    // may then never end.
+    TaskGroup parts(engine_, co_await asio::this_coro::executor);
+    const auto part = [&parts](asio::awaitable<void> task) -> asio::awaitable<void> {
+      std::exception_ptr failure;
+      try {
+        co_await std::move(task);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      if (!failure) co_return;
+      parts.cancel();
+      std::rethrow_exception(failure);
+    };
     const auto ended = [&]() -> asio::awaitable<void> {
       result.exit_code = co_await exit_code(running, deadline);
+      has_ended = true;
     };
-    co_await streams.run(ended());
+    parts.spawn(part(follow(running, 0, &result.output, deadline)));
+    parts.spawn(part(follow(running, 1, &result.error_output, deadline)));
+    if (command.input) parts.spawn(part(feed(running, std::move(*command.input), deadline)));
+    parts.spawn(part(ended()));
+    const auto all_begun = []() -> asio::awaitable<void> { co_return; };
+    co_await parts.run(all_begun());
   }
+  if (!has_ended) throw Error(ErrorCode::cancelled, running->operation + ": cancelled");
   co_return result;
 }
 
@@ -199,9 +223,11 @@ asio::awaitable<void> TaskRouter::follow(std::shared_ptr<Running> running, int d
                   .deadline = deadline};
     read.headers.emplace_back("authorization", Secret("Bearer " + std::string(used->access->token.expose())));
     GrpcStream replies = used->channel.stream(read);
+    bool came = false;
     for (;;) {
       const std::optional<GrpcMessage> piece = co_await replies.next();
       if (!piece) break;
+      came = true;
       patience.begin_anew();
       renewed = false;
       if (output->size() + piece->data.size() > kMaxOutput) {
@@ -216,7 +242,9 @@ asio::awaitable<void> TaskRouter::follow(std::shared_ptr<Running> running, int d
       used = co_await way(deadline, used);
       continue;
     }
-    const auto pause = patience.next(status.code);
+    // An answer of gRPC's that lost its end.
+    const bool was_cut = came && status.code == GrpcCode::malformed;
+    const auto pause = patience.next(was_cut ? GrpcCode::unavailable : status.code);
     if (!pause) throw_error(error(running->operation, status, used.get()));
     co_await engine_.sleep_for(*pause);
   }

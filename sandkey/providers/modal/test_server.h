@@ -38,6 +38,7 @@ struct ScriptedProcess {
   std::map<std::string, std::string> environment = {};
   std::string input = {};
   bool input_ended = false;
+  std::uint32_t timeout = 0;  // seconds; 0: none
 };
 
 class TestRouter final : public router::TaskCommandRouter::Service {
@@ -52,6 +53,7 @@ class TestRouter final : public router::TaskCommandRouter::Service {
       ScriptedProcess process = next;
       process.argv.assign(request->command_args().begin(), request->command_args().end());
       for (const auto& [name, value] : request->env()) process.environment[name] = value;
+      process.timeout = request->timeout_secs();
       processes[last] = std::move(process);
     }
     if (lose_start-- > 0) return {grpc::StatusCode::UNAVAILABLE, "lost"};
@@ -88,6 +90,7 @@ class TestRouter final : public router::TaskCommandRouter::Service {
                                   router::TaskExecStdinWriteResponse*) override {
     if (grpc::Status refused = judge(*context); !refused.ok()) return refused;
     const std::lock_guard lock(mutex);
+    if (!write_answer.ok()) return write_answer;
     ScriptedProcess& process = processes.at(request->exec_id());
     // One that is lost on its way back comes again.
     if (request->offset() > process.input.size()) return {grpc::StatusCode::FAILED_PRECONDITION, "a gap"};
@@ -122,6 +125,7 @@ class TestRouter final : public router::TaskCommandRouter::Service {
   int lose_start = 0;
   int lose_writes = 0;
   int lose_waits = 0;
+  grpc::Status write_answer;
   std::string token = "router-token";  // what is taken
   int refusals = 0;
   std::atomic<std::size_t> cut_after = 0;  // bytes of each answer; 0: never
@@ -159,6 +163,9 @@ class TestControl : public api::ModalClient::Service {
     note("AuthTokenGet", *context);
     const std::lock_guard lock(mutex);
     if (!auth_answer.ok()) return auth_answer;
+    if (calls.back().second.at("x-modal-token-secret") == revoked_secret) {
+      return {grpc::StatusCode::UNAUTHENTICATED, "revoked"};
+    }
     reply->set_token(auth_token);
     return {};
   }
@@ -176,6 +183,10 @@ class TestControl : public api::ModalClient::Service {
   grpc::Status SandboxGetTaskIdV2(grpc::ServerContext* context, const api::SandboxGetTaskIdRequest*,
                                   api::SandboxGetTaskIdResponse* reply) override {
     note("SandboxGetTaskIdV2", *context);
+    const std::lock_guard lock(mutex);
+    if (calls.back().second.at("x-modal-auth-token") == revoked_auth_token) {
+      return {grpc::StatusCode::UNAUTHENTICATED, "old"};
+    }
     reply->set_task_id("ta-1V");
     return {};
   }
@@ -196,7 +207,9 @@ class TestControl : public api::ModalClient::Service {
   std::vector<grpc::Status> token_answers;  // one after the other; then success
   std::vector<std::pair<std::string, std::string>> trailers;
   grpc::Status auth_answer;
+  std::string revoked_secret = "none";
   std::string auth_token = "auth-token";
+  std::string revoked_auth_token = "none";
   std::string router_token = "router-token";
   std::string router_url;
   std::vector<std::pair<std::string, Headers>> calls;
