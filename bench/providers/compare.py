@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
+import urllib.request
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "transport"))
@@ -37,17 +38,16 @@ class Cloud:
     scheme = "Bearer "
     header = "Authorization"
 
-    def __init__(self):
-        if "SANDKEY_EMULATOR_URL" not in os.environ:
-            raise SystemExit("compare.py: run it under sandkey-emulator")
+    def __init__(self, programs):
+        self.programs = programs
         self.url, self.key = (os.environ[name] for name in self.variables)
         self.path = urllib.parse.urlsplit(self.url).path
         self.connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.url).netloc)
         self.ids = []
 
-    @property
-    def credential(self):
-        return f"{self.header}: {self.scheme}{self.key}"
+    def curl(self):
+        """What `sandkey auth check` asks, by curl."""
+        return ["curl", "-fsS", "-H", f"{self.header}: {self.scheme}{self.key}", self.url + self.probe]
 
     def ask(self, method, path, body=None):
         headers = {self.header: self.scheme + self.key, "Content-Type": "application/json"}
@@ -117,7 +117,61 @@ class Runloop(Cloud):
         self.ask("POST", f"/v1/devboxes/{one}/shutdown")
 
 
-CLOUDS = {"e2b": E2b, "daytona": Daytona, "runloop": Runloop}
+class Modal(Cloud):
+    """It speaks gRPC, of which Python has nothing to offer; so sandboxes are made by our own program, and the cloud's part of it
+    is what the emulator's journal says."""
+
+    variables = ("MODAL_SERVER_URL", "MODAL_TOKEN_ID")
+    create_route = "ModalClient/SandboxCreateV2"
+    empty_message = "\0" * 5  # not compressed, and no byte long
+
+    def curl(self):
+        message = pathlib.Path(os.environ["SANDKEY_STATE_DIR"]) / "empty-message"
+        message.write_text(self.empty_message)
+        headers = {"content-type": "application/grpc", "te": "trailers", "x-modal-client-type": "8",
+                   "x-modal-client-version": "1.0.0", "x-modal-token-id": self.key,
+                   "x-modal-token-secret": os.environ["MODAL_TOKEN_SECRET"]}
+        command = ["curl", "-fsS", "--http2-prior-knowledge", "--data-binary", f"@{message}"]
+        for name, value in headers.items():
+            command += ["-H", f"{name}: {value}"]
+        command.append(f"{self.url}/modal.client.ModalClient/TokenInfoGet")
+        # Its status is no HTTP status, and curl would not notice.
+        answer = subprocess.run([*command, "-o", os.devnull, "-D", "-"], capture_output=True, text=True, check=True).stdout
+        if "grpc-status: 0" not in answer:
+            raise SystemExit(f"compare.py: curl is refused: {answer}")
+        return command
+
+    def sandkey(self, *arguments):
+        subprocess.run([self.programs / "sandkey", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    def create(self):
+        sid = f"listed-{len(self.ids)}"
+        self.sandkey("run", "--provider", "modal", "--image", "sandkey", "--keep", "--sid", sid, "--", "true")
+        self.ids.append(sid)
+        return sid
+
+    def fill(self):
+        for _ in range(LISTED):
+            self.create()
+
+    def end(self, one):
+        self.sandkey("rm", "--provider", "modal", one)
+
+    def journal(self, since):
+        request = urllib.request.Request(f"{os.environ['SANDKEY_EMULATOR_URL']}/_emulator/journal?provider=modal&since={since}",
+                                         headers={"X-Emulator-Key": os.environ["SANDKEY_EMULATOR_KEY"]})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["entries"]
+
+    def time_create(self, times):
+        entries = self.journal(0)
+        last = entries[-1]["number"] if entries else 0
+        subprocess.run([self.programs / "provider_bench", "modal", "create", str(times)], check=True, stdout=subprocess.DEVNULL)
+        walls = [entry["took_ms"] for entry in self.journal(last) if entry["route"] == self.create_route]
+        return (statistics.median(walls[1:]),)
+
+
+CLOUDS = {"e2b": E2b, "daytona": Daytona, "runloop": Runloop, "modal": Modal}
 
 
 def in_process(command, environment):
@@ -176,8 +230,10 @@ def main():
     parser.add_argument("--python", help="a Python that has the SDK")
     arguments = parser.parse_args()
 
-    state = tempfile.mkdtemp(prefix="sandkey-bench-")
-    environment = {**os.environ, "SANDKEY_STATE_DIR": state}
+    if "SANDKEY_EMULATOR_URL" not in os.environ:
+        raise SystemExit("compare.py: run it under sandkey-emulator")
+    state = os.environ["SANDKEY_STATE_DIR"] = tempfile.mkdtemp(prefix="sandkey-bench-")
+    environment = dict(os.environ)
     sdks = {}
     if arguments.node:
         environment["NODE_PATH"] = str(pathlib.Path(arguments.node).resolve() / "node_modules")
@@ -186,7 +242,7 @@ def main():
         sdks["Python SDK"] = [arguments.python, str(HERE / "sdk.py"), arguments.provider]
 
     provider = arguments.provider
-    cloud = CLOUDS[provider]()
+    cloud = CLOUDS[provider](arguments.bin)
     bench, program = [str(arguments.bin / "provider_bench"), provider], str(arguments.bin / "sandkey")
     create, listing = "create + first command", f"list of {LISTED}"
     check, run = "whole process: auth check", "whole process: create + command"
@@ -197,7 +253,7 @@ def main():
             (listing, "sandkey", in_process, [*bench, "list", many]),
             *((listing, who, in_process, [*sdk, "list", many]) for who, sdk in sdks.items()),
             (check, "sandkey", whole_process, [program, "auth", "check", provider]),
-            (check, "curl", whole_process, ["curl", "-fsS", "-H", cloud.credential, cloud.url + cloud.probe]),
+            (check, "curl", whole_process, cloud.curl()),
             *((check, who, whole_process, [*sdk, "list", "0"]) for who, sdk in sdks.items()),
             (run, "sandkey", whole_process, [program, "run", "--provider", provider, "--image", "sandkey", "--", "true"]),
             *((run, who, whole_process, [*sdk, "create", "0"]) for who, sdk in sdks.items())]

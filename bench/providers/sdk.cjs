@@ -49,6 +49,30 @@ const clouds = {
       list: async () => notEmpty((await runloop.devboxes.list({ status: 'running', limit: 100 })).devboxes),
     };
   },
+  modal() {
+    const { ModalClient } = require('modal');
+    const modal = new ModalClient();
+    let app;
+    let image;
+    return {
+      async begin() {
+        app = await modal.apps.fromName('sandkey', { createIfMissing: true });
+        image = await modal.images.fromRegistry('sandkey').build(app);
+      },
+      async create() {
+        const sandbox = await modal.sandboxes.create(app, image, { command: ['sleep', '3600'] });
+        const command = await sandbox.exec(['true']);
+        await command.wait();
+        return sandbox;
+      },
+      end: (sandbox) => sandbox.terminate(),
+      async list() {
+        const found = [];
+        for await (const one of modal.sandboxes.list({ appId: app.appId })) found.push(one);
+        notEmpty(found);
+      },
+    };
+  },
 };
 
 function peakMemory() {
@@ -58,6 +82,7 @@ function peakMemory() {
 
 async function main() {
   const cloud = clouds[provider]();
+  await cloud.begin?.();
   const operations = {
     async create(timed) {
       let made;

@@ -64,6 +64,25 @@ class Runloop:
         return self.devboxes.list(status="running", limit=100).devboxes
 
 
+class Modal:
+    def __init__(self):
+        import modal
+        self.sandbox = modal.Sandbox
+        self.app = modal.App.lookup("sandkey", create_if_missing=True)
+        self.image = modal.Image.from_registry("sandkey")
+
+    def create(self):
+        sandbox = self.sandbox.create("sleep", "3600", app=self.app, image=self.image)
+        sandbox.exec("true").wait()
+        return sandbox
+
+    def end(self, sandbox):
+        sandbox.terminate()
+
+    def list(self):
+        return list(self.sandbox.list(app_id=self.app.app_id))
+
+
 def timed(work):
     global cpu
     used, began = time.process_time(), time.monotonic()
@@ -75,7 +94,7 @@ def timed(work):
 
 def main():
     global cpu
-    cloud, times = {"e2b": E2b, "daytona": Daytona, "runloop": Runloop}[sys.argv[1]](), int(sys.argv[3])
+    cloud, times = {"e2b": E2b, "daytona": Daytona, "runloop": Runloop, "modal": Modal}[sys.argv[1]](), int(sys.argv[3])
 
     def create():
         cloud.end(timed(cloud.create))
