@@ -507,6 +507,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
 
   [[nodiscard]] const HttpClientOptions& options() const noexcept { return options_; }
   [[nodiscard]] const NetworkSettings& settings() const noexcept { return settings_; }
+  [[nodiscard]] const std::optional<std::string>& ca_folder() const noexcept { return ca_folder_; }
   [[nodiscard]] const asio::any_io_executor& executor() const noexcept { return executor_; }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
   [[nodiscard]] bool taking_events() const noexcept { return taking_events_; }
@@ -839,6 +840,7 @@ class HttpClient::Loop : public std::enable_shared_from_this<HttpClient::Loop> {
   const asio::any_io_executor executor_;
   const HttpClientOptions options_;
   const NetworkSettings settings_;
+  const std::optional<std::string> ca_folder_ = settings_.ca_folder_in_use();
   CURLM* multi_ = nullptr;
   int epoll_ = -1;  // owned by watch_
   asio::steady_timer timer_;
@@ -1010,7 +1012,7 @@ HttpClient::Transfer::Transfer(Loop& the_loop, Mode the_mode)
     if (path) set(easy, option, path->empty() ? nullptr : path->c_str());
   };
   set_path(CURLOPT_CAINFO, settings.ca_file());
-  set_path(CURLOPT_CAPATH, settings.ca_folder());
+  set_path(CURLOPT_CAPATH, loop.ca_folder());
   if (!settings.ca_pem().empty()) {
     curl_blob pem{.data = const_cast<char*>(settings.ca_pem().data()),  // the loop's, which outlives us
                   .len = settings.ca_pem().size(),
@@ -1316,7 +1318,7 @@ std::string HttpClient::Transfer::trusted() const {
   const NetworkSettings& settings = loop.settings();
   if (!settings.ca_pem().empty()) return "given as text, by " + settings.ca_source();
   std::string text = known(settings.ca_file(), CURLINFO_CAINFO);
-  const std::string folder = known(settings.ca_folder(), CURLINFO_CAPATH);
+  const std::string folder = known(loop.ca_folder(), CURLINFO_CAPATH);
   if (!folder.empty()) text += (text.empty() ? "" : " and ") + folder;
   if (!text.empty()) text += ", by ";
   return text + settings.ca_source();

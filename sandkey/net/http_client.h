@@ -217,8 +217,8 @@ struct HttpClientOptions {
   std::string ca_file = {};
   std::string ca_pem = {};
   std::chrono::milliseconds connect_timeout{30'000};
-  std::size_t max_idle_connections = 128;  // per io thread
-  std::string proxy = {};                  // http://HOST:PORT, before all that the environment says
+  std::size_t max_idle_connections = 1024;  // per io thread
+  std::string proxy = {};                   // http://HOST:PORT, before all that the environment says
   bool proxy_from_environment = true;
 };
 

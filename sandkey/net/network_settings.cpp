@@ -7,12 +7,15 @@
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <initializer_list>
 #include <memory>
+#include <system_error>
 
 namespace sandkey {
 
@@ -150,6 +153,7 @@ void NetworkSettings::find_authorities(const Engine& engine, const HttpClientOpt
   }
   if (const auto bundle = find(engine, {"CURL_CA_BUNDLE"})) {
     ca_file_ = bundle->value;
+    ca_folder_ = "";
     ca_source_ = bundle->name;
     return;
   }
@@ -163,6 +167,15 @@ void NetworkSettings::find_authorities(const Engine& engine, const HttpClientOpt
     ca_folder_ = folder->value;
     ca_source_ = file ? file->name + " and " + folder->name : folder->name;
   }
+}
+
+std::optional<std::string> NetworkSettings::ca_folder_in_use() const {
+  if (ca_folder_ || ca_file_) return ca_folder_;
+  const std::string file = built_in(CURLINFO_CAINFO);
+  std::error_code error;
+  const bool suffices = !file.empty() && ::access(file.c_str(), R_OK) == 0 &&
+                        std::filesystem::file_size(file, error) > 0 && !error;
+  return suffices ? std::optional<std::string>("") : std::nullopt;
 }
 
 NetworkSettings::Proxy NetworkSettings::proxy_for(bool https, std::string_view host) const {
@@ -183,7 +196,8 @@ NetworkDescription describe_network(const Engine& engine, const HttpClientOption
   description.proxy = without_user(proxy.address);
   description.proxy_source = proxy.source;
   description.ca_file = settings.ca_file() ? *settings.ca_file() : built_in(CURLINFO_CAINFO);
-  description.ca_folder = settings.ca_folder() ? *settings.ca_folder() : built_in(CURLINFO_CAPATH);
+  const std::optional<std::string> folder = settings.ca_folder_in_use();
+  description.ca_folder = folder ? *folder : built_in(CURLINFO_CAPATH);
   description.ca_source = settings.ca_source();
   return description;
 }

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -119,10 +120,12 @@ TEST(NetworkSettings, AuthoritiesInTheirOrder) {
   const NetworkDescription own = describe({});
   EXPECT_EQ(own.ca_source, "libcurl's default");
   EXPECT_FALSE(own.ca_file.empty() && own.ca_folder.empty());
+  const bool has_file = std::filesystem::exists(own.ca_file);
+  EXPECT_EQ(own.ca_folder.empty(), has_file) << "the system's file holds what its folder does";
 
   const NetworkDescription file = describe({{"SSL_CERT_FILE", "/f.pem"}});
   EXPECT_EQ(file.ca_file, "/f.pem");
-  EXPECT_EQ(file.ca_folder, own.ca_folder) << "each in place of its own kind";
+  EXPECT_FALSE(file.ca_folder.empty() && !own.ca_folder.empty()) << "each in place of its own kind";
   EXPECT_EQ(file.ca_source, "SSL_CERT_FILE");
 
   const NetworkDescription both = describe({{"SSL_CERT_FILE", "/f.pem"}, {"SSL_CERT_DIR", "/d"}});
@@ -132,6 +135,7 @@ TEST(NetworkSettings, AuthoritiesInTheirOrder) {
 
   const NetworkDescription bundle = describe({{"CURL_CA_BUNDLE", "/b.pem"}, {"SSL_CERT_FILE", "/f.pem"}});
   EXPECT_EQ(bundle.ca_file, "/b.pem");
+  EXPECT_EQ(bundle.ca_folder, "") << "and nothing else";
   EXPECT_EQ(bundle.ca_source, "CURL_CA_BUNDLE");
   EXPECT_EQ(describe({{"CURL_CA_BUNDLE", ""}, {"SSL_CERT_FILE", "/f.pem"}}).ca_source, "SSL_CERT_FILE");
 

@@ -160,7 +160,7 @@ UniqueFd open_to_read(const fs::path& path, struct stat& info) {
 AgentClient::AgentClient(Engine& engine, AgentAccess access)
     : engine_(engine),
       access_(std::make_shared<const AgentAccess>(std::move(access))),
-      http_(engine, HttpClientOptions{}) {}
+      http_(engine.shared<HttpClient>()) {}
 
 AgentClient::~AgentClient() = default;
 
@@ -247,7 +247,7 @@ asio::awaitable<HttpResponse> AgentClient::call(HttpRequest made) {
   HttpResponse response;
   std::exception_ptr unreached;
   try {
-    response = co_await http_.send(std::move(made));
+    response = co_await http_->send(std::move(made));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::unavailable) throw;
     unreached = std::current_exception();
@@ -302,7 +302,7 @@ asio::awaitable<void> AgentClient::alive(Deadline deadline) {
 
 asio::awaitable<AgentGreeting> AgentClient::greet(Deadline deadline) {
   HttpRequest made = request("GET", "/sandkey/v1/hello", {}, "greet the agent", deadline);
-  HttpResponse response = co_await http_.send(std::move(made));
+  HttpResponse response = co_await http_->send(std::move(made));
   if (response.status == 404) {  // OpenHands' own server
     greeting_ = {};
     co_return greeting_;
@@ -453,7 +453,7 @@ asio::awaitable<AgentWatch> AgentClient::watch(std::string path, bool recursive,
   QueryParameters query{{"path", path}};
   if (recursive) query.emplace_back("recursive", "1");
   HttpStream stream =
-      co_await http_.open(request("GET", "/sandkey/v1/watch", std::move(query), operation, kNoDeadline));
+      co_await http_->open(request("GET", "/sandkey/v1/watch", std::move(query), operation, kNoDeadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
     fail(stream.status(), body, operation);
@@ -491,7 +491,7 @@ asio::awaitable<HttpStream> AgentClient::open_file(std::string path, std::uint64
   QueryParameters query{{"path", path}, {"offset", std::to_string(offset)}};
   if (length) query.emplace_back("length", std::to_string(*length));
   HttpStream stream =
-      co_await http_.open(request("GET", "/sandkey/v1/file", std::move(query), operation, kNoDeadline));
+      co_await http_->open(request("GET", "/sandkey/v1/file", std::move(query), operation, kNoDeadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
     fail(stream.status(), body, operation);
@@ -524,7 +524,7 @@ asio::awaitable<void> AgentClient::get_file(std::string from, fs::path to, Deadl
   const std::string operation = "download " + from;
   QueryParameters query{{"path", from}};
   HttpStream stream =
-      co_await http_.open(request("GET", "/sandkey/v1/file", std::move(query), operation, deadline));
+      co_await http_->open(request("GET", "/sandkey/v1/file", std::move(query), operation, deadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
     fail(stream.status(), body, operation);
@@ -613,7 +613,7 @@ asio::awaitable<void> AgentClient::get_tree(std::string from, fs::path to, Deadl
   const std::string operation = "download " + from;
   QueryParameters query{{"path", from}, {"contents", "1"}};
   HttpStream stream =
-      co_await http_.open(request("GET", "/sandkey/v1/tree", std::move(query), operation, deadline));
+      co_await http_->open(request("GET", "/sandkey/v1/tree", std::move(query), operation, deadline));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
     fail(stream.status(), body, operation);
@@ -722,7 +722,7 @@ asio::awaitable<void> AgentClient::download_files(std::string path, fs::path zip
   const std::string operation = "download " + path;
   QueryParameters query{{"path", path}};
   HttpStream stream =
-      co_await http_.open(request("GET", "/download_files", std::move(query), operation, deadline));
+      co_await http_->open(request("GET", "/download_files", std::move(query), operation, deadline));
   // OpenHands' client does not look, and takes an error for a zip.
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
@@ -795,7 +795,7 @@ asio::awaitable<HttpStream> AgentStream::open() {
     made.body = start_body_;
     made.repeatable = true;  // the id makes it so
   }
-  HttpStream stream = co_await client_.http_.open(std::move(made));
+  HttpStream stream = co_await client_.http_->open(std::move(made));
   if (stream.status() != 200) {
     const std::string body = co_await stream.read_all(kMaxErrorBody);
     if (is_from_before(stream.status(), body)) co_await client_.require_sandbox(operation);

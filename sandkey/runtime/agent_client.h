@@ -237,7 +237,7 @@ class AgentClient {
   std::shared_ptr<const AgentAccess> access_;
   AgentGreeting greeting_;
   SandboxCheck sandbox_check_;
-  HttpClient http_;
+  const std::shared_ptr<HttpClient> http_;  // all agents', and so what it trusts is read once
 };
 
 }  // namespace sandkey

@@ -310,8 +310,8 @@ class Shell : public std::enable_shared_from_this<Shell> {
     return UniqueFd(::ioctl(terminal_.native_handle(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
   }
 
-  // Where a key makes a signal. Behind a line that nobody reads there is room for 4095 bytes at most, and the kernel
-  // does not tell how many came.
+  // Where a key makes a signal. Behind a line that nobody reads there is room for 4095 bytes at most, and the
+  // kernel does not tell how many came.
   static bool has_unread_lines(int slave) {
     termios modes{};
     int bytes = 0;

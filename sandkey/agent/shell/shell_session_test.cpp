@@ -659,7 +659,8 @@ TEST_F(ShellSessionTest, PollingAfterTheEndGivesTheResult) {
 }
 
 TEST_F(ShellSessionTest, AProgramThatDoesNotReadCanStillBeInterrupted) {
-  // It says itself that it is there: a key that comes while the shell begins it goes to the shell, which waits on.
+  // It says itself that it is there: a key that comes while the shell begins it goes to the shell, which
+  // waits on.
   const std::string program = "sh -c \"trap '' TERM; echo ready; exec tail -f /dev/null\"";
   // More than the kernel takes; and what it takes, but so that nothing gets past it any more.
   for (const std::string& unread : {std::string(3'000'000, 'x'), std::string(4'094, 'x')}) {
