@@ -19,8 +19,8 @@ function(sandkey_use_ccache)
 endfunction()
 
 # Where SANDKEY_PCH is on, what most files include is parsed once for the libraries and once for the tests, which is
-# a third of a build's time. Nothing of ours is in it, so our changes do not touch it. Builds with sanitizers do
-# without, and so tell of a file that forgot an #include.
+# a third of a build's time. Nothing of ours is in it, so our changes do not touch it. Builds with clang, and that
+# of the Debian package, do without, and so tell of a file that forgot an #include.
 function(sandkey_precompile target)
   cmake_parse_arguments(arg "" "" "HEADERS" ${ARGN})
   add_library(${target} OBJECT ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
