@@ -106,9 +106,9 @@ class ActionExecutionClient {
   void connect();
   asio::awaitable<void> async_connect();
 
-  // Ends the sandbox, unless it was attached to, is to be kept or belongs to another living process or another
-  // machine (it was found at the provider and not in the ledger). Idempotent, and may be called again where it
-  // failed; nothing runs afterwards.
+  // Ends the sandbox, unless it was attached to, is to be kept or belongs to another living process or
+  // another machine (it was found at the provider and not in the ledger). Idempotent, and may be called again
+  // where it failed; nothing runs afterwards.
   void close();
   asio::awaitable<void> async_close();
 
