@@ -70,7 +70,7 @@ asio::awaitable<void> FixedAgent::destroy(SandboxId, Deadline) {
 
 asio::awaitable<CreatedSandbox> FixedAgent::create(SandboxIntent, Deadline) {
   throw unsupported("create a sandbox");
-  co_return SandboxId{};
+  co_return CreatedSandbox{};
 }
 
 asio::awaitable<ExposedPort> FixedAgent::expose(SandboxId, std::uint16_t, Deadline) {

@@ -137,8 +137,8 @@ TEST_P(Interruptions, InEachPhaseOfConnectingLeaveNothing) {
                                                           {"STATUS$SETTING_UP_WORKSPACE", false}};
   for (const auto& [name, end] : moments) {
     SCOPED_TRACE(name + (end ? ": done" : ": begun"));
-    const bool over =
-        connect_until([&](std::string_view step, bool done) { return step == name && done == end; });
+    const bool over = connect_until(
+        [&name = name, end = end](std::string_view step, bool done) { return step == name && done == end; });
     EXPECT_FALSE(over);
   }
 }
