@@ -7,6 +7,7 @@
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/cloud_intent.h"
+#include "sandkey/runtime/lost_create.h"
 #include "sandkey/runtime/oldest_sandbox.h"
 #include "sandkey/runtime/session_labels.h"
 
@@ -280,38 +281,20 @@ class E2BProvider final : public Provider {
   // one stays.
   asio::awaitable<SandboxKeys> recover(NewSandbox wanted, std::string attempt, Error lost,
                                        Deadline deadline) {
-    std::optional<SandboxKeys> made;
     const Metadata filter{{kAttemptLabel, attempt}};
-    for (int round = 0; !made; ++round) {
-      std::optional<std::string> found = co_await look_for(filter, lost, deadline);
-      if (found) co_return co_await control_.connect(std::move(*found), wanted.timeout, deadline);
-      try {
-        made.emplace(co_await control_.create(wanted, deadline));
-      } catch (const Error& error) {
-        constexpr int kRounds = 2;
-        if (!may_have_happened(error) || round + 1 == kRounds) throw;
-        lost = error;
-      }
-    }
+    const auto look = [&]() -> asio::awaitable<std::optional<SandboxKeys>> {
+      const std::vector<SandboxRecord> found = co_await control_.list(filter, deadline);
+      if (found.empty()) co_return std::nullopt;
+      co_return co_await control_.connect(found.front().id, wanted.timeout, deadline);
+    };
+    const auto create = [&] { return control_.create(wanted, deadline); };
+    auto recovered = co_await recover_create<SandboxKeys>(engine_, look, create, lost, deadline);
+    if (!recovered.again) co_return std::move(recovered.made);
     const std::vector<SandboxRecord> all = co_await control_.list(filter, deadline);
     for (const SandboxRecord& record : all) {
-      if (record.id != made->id) co_await control_.kill(record.id, deadline);
+      if (record.id != recovered.made.id) co_await control_.kill(record.id, deadline);
     }
-    co_return std::move(*made);
-  }
-
-  // A sandbox that may be about to appear. Throws `lost` where there is no time to look.
-  asio::awaitable<std::optional<std::string>> look_for(Metadata filter, Error lost, Deadline deadline) {
-    constexpr int kLooks = 5;
-    std::chrono::milliseconds pause = 100ms;
-    for (int look = 0; look < kLooks; ++look) {
-      if (engine_.in(pause) >= deadline) throw_error(lost);
-      co_await engine_.sleep_for(pause);
-      pause *= 2;
-      const std::vector<SandboxRecord> found = co_await control_.list(filter, deadline);
-      if (!found.empty()) co_return found.front().id;
-    }
-    co_return std::nullopt;
+    co_return std::move(recovered.made);
   }
 
   [[nodiscard]] std::string domain_of(const SandboxKeys& keys) const {

@@ -9,6 +9,7 @@
 #include "sandkey/runtime/agent_launch.h"
 #include "sandkey/runtime/cloud_agent.h"
 #include "sandkey/runtime/cloud_intent.h"
+#include "sandkey/runtime/lost_create.h"
 #include "sandkey/runtime/oldest_sandbox.h"
 #include "sandkey/runtime/session_labels.h"
 
@@ -374,38 +375,20 @@ class RunloopProvider final : public Provider {
   // one stays. Should Runloop still know the request, it makes no second one anyway.
   asio::awaitable<Devbox> recover(NewDevbox wanted, std::string attempt, std::string request_id, Error lost,
                                   Deadline deadline) {
-    std::optional<Devbox> made;
     const Metadata filter{{kAttemptLabel, attempt}};
-    for (int round = 0; !made; ++round) {
-      std::optional<Devbox> found = co_await look_for(filter, lost, deadline);
-      if (found) co_return std::move(*found);
-      try {
-        made.emplace(co_await devboxes_.create(wanted, request_id, deadline));
-      } catch (const Error& error) {
-        constexpr int kRounds = 2;
-        if (!may_have_happened(error) || round + 1 == kRounds) throw;
-        lost = error;
-      }
-    }
+    const auto look = [&]() -> asio::awaitable<std::optional<Devbox>> {
+      std::vector<Devbox> found = co_await devboxes_.list(filter, deadline);
+      if (found.empty()) co_return std::nullopt;
+      co_return std::move(found.front());
+    };
+    const auto create = [&] { return devboxes_.create(wanted, request_id, deadline); };
+    auto recovered = co_await recover_create<Devbox>(engine_, look, create, lost, deadline);
+    if (!recovered.again) co_return std::move(recovered.made);
     const std::vector<Devbox> all = co_await devboxes_.list(filter, deadline);
     for (const Devbox& devbox : all) {
-      if (devbox.id != made->id) co_await devboxes_.shutdown(devbox.id, deadline);
+      if (devbox.id != recovered.made.id) co_await devboxes_.shutdown(devbox.id, deadline);
     }
-    co_return std::move(*made);
-  }
-
-  // A devbox that may be about to appear. Throws `lost` where there is no time to look.
-  asio::awaitable<std::optional<Devbox>> look_for(Metadata filter, Error lost, Deadline deadline) {
-    constexpr int kLooks = 5;
-    std::chrono::milliseconds pause = 100ms;
-    for (int look = 0; look < kLooks; ++look) {
-      if (engine_.in(pause) >= deadline) throw_error(lost);
-      co_await engine_.sleep_for(pause);
-      pause *= 2;
-      std::vector<Devbox> found = co_await devboxes_.list(filter, deadline);
-      if (!found.empty()) co_return std::move(found.front());
-    }
-    co_return std::nullopt;
+    co_return std::move(recovered.made);
   }
 
   [[nodiscard]] std::string address_of(const Tunnel& tunnel, std::uint16_t port) const {
